@@ -1,0 +1,52 @@
+// How the numbers of a tensor are stored. One file of src/tensor/types is one type; the engine, the kernels and the
+// converters ask the descriptor and never the name.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace kinglet {
+
+/// What a block means once its bits are spread out: within a group g of `group` consecutive values,
+/// value = scale[g] * code - minimum[g] (minimum absent = 0), rounded once per operation in f32.
+struct CodeForm {
+  int bits = 0;             ///< width of the stored code: 2..8 (0: the type is a float type and has no codes)
+  int group = 32;           ///< values a scale: 16 or 32
+  bool is_signed = false;   ///< codes are in [-2^(bits-1), 2^(bits-1)); otherwise in [0, 2^bits)
+  bool has_minimum = false;
+  const std::int8_t* codebook = nullptr;  ///< 2^bits entries; then `codes` gives indices into it, value = scale * codebook[code]
+};
+
+/// A tensor type of the GGUF format (or of Kinglet's own), for row-major data in blocks along the row.
+/// All functions are pure and may be called from several threads.
+struct BlockType {
+  std::string_view name;        ///< as GGUF tools print it: "Q4_1"
+  std::uint32_t gguf_id = 0;    ///< ggml's number of the type
+  int block_values = 1;         ///< values a block; a row's length must be a multiple
+  int block_bytes = 0;          ///< bytes a block
+  CodeForm form;
+
+  /// Exact values of `blocks` consecutive blocks: out[blocks * block_values]. Bit-equal to ggml's reference.
+  void (*decode)(const std::byte* data, std::size_t blocks, float* out) = nullptr;
+
+  /// The integers behind them, for the kernels: codes[blocks * block_values]; scales and minimums, one for each group
+  /// of form.group values (minimums may be null where has_minimum is false). Null for float types.
+  void (*codes)(const std::byte* data, std::size_t blocks, std::int8_t* codes, float* scales, float* minimums) = nullptr;
+
+  /// Rounds values to blocks, minimising sum(importance[i] * error[i]^2) (importance null: the type's own weighting).
+  /// Null where Kinglet only reads the type.
+  void (*encode)(const float* values, std::size_t blocks, const float* importance, std::byte* out) = nullptr;
+
+  double bits_per_weight() const { return 8.0 * block_bytes / block_values; }
+  std::uint64_t row_bytes(std::uint64_t values) const { return values / block_values * block_bytes; }
+};
+
+/// Every type, in alphabetical order.
+std::span<const BlockType* const> block_types();
+/// By name (any case) or GGUF number; null if there is none.
+const BlockType* find_block_type(std::string_view name);
+const BlockType* find_block_type(std::uint32_t gguf_id);
+
+}  // namespace kinglet

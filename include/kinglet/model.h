@@ -1,0 +1,72 @@
+// A loaded model: configuration, matrices packed for this machine, small vectors in f32, tokenizer. Immutable.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kinglet/architecture.h"
+#include "kinglet/checkpoint.h"
+#include "kinglet/linear.h"
+#include "kinglet/tokenizer.h"
+
+namespace kinglet {
+
+class ThreadPool;
+
+/// f32 vector of a norm or a bias; empty where the layer has none.
+using Vector = std::vector<float>;
+
+struct LayerWeights {
+  Vector attention_norm, attention_norm_bias, feed_forward_norm, feed_forward_norm_bias;
+  Vector post_attention_norm, post_feed_forward_norm;  ///< sandwich norms
+  Vector query_norm, key_norm;
+  std::unique_ptr<Linear> query, key, value, output, gate, up, down;
+  Vector query_bias, key_bias, value_bias, output_bias, gate_bias, up_bias, down_bias;
+};
+
+struct LoadOptions {
+  int threads = 0;            ///< 0: chosen from the machine (physical cores)
+  bool with_tokenizer = true;
+};
+
+class Model {
+ public:
+  /// Opens, validates, packs. `path` is a file or a directory (names are resolved by the store).
+  /// Errors: those of open_checkpoint; kUnsupported with the architecture's or tensor type's name; kExhausted before
+  /// anything large is read, with the figures.
+  static Result<std::shared_ptr<const Model>> load(const std::string& path, LoadOptions options = {});
+  static Result<std::shared_ptr<const Model>> load(std::unique_ptr<Checkpoint> checkpoint, LoadOptions options = {});
+  ~Model();
+
+  const ModelConfig& config() const { return config_; }
+  const Metadata& metadata() const { return metadata_; }
+  const Tokenizer& tokenizer() const { return *tokenizer_; }
+  const std::string& path() const { return path_; }
+  ThreadPool& pool() const { return *pool_; }
+  int threads() const;
+  std::uint64_t file_bytes() const { return file_bytes_; }
+  std::uint64_t weight_bytes() const { return weight_bytes_; }        ///< packed matrices
+  std::uint64_t bytes_per_token() const { return bytes_per_token_; }  ///< weight bytes that one decode step reads
+
+  std::unique_ptr<Linear> embedding, position_embedding, token_types;
+  std::unique_ptr<Linear> head;  ///< null: the embedding is tied
+  const Linear& output_head() const { return head ? *head : *embedding; }
+  Vector output_norm, output_norm_bias, embedding_norm, embedding_norm_bias;
+  std::vector<LayerWeights> layers;
+
+ private:
+  Model();
+  friend struct ModelLoader;
+  ModelConfig config_;
+  Metadata metadata_;
+  std::string path_;
+  std::uint64_t file_bytes_ = 0, weight_bytes_ = 0, bytes_per_token_ = 0;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::unique_ptr<ThreadPool> pool_;
+  struct Arena;
+  std::unique_ptr<Arena> arena_;
+};
+
+}  // namespace kinglet
