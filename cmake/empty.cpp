@@ -1,0 +1,1 @@
+// Keeps a library well-formed whose folder has only headers.
