@@ -58,6 +58,8 @@ struct Command {
   std::span<const std::string_view> examples;      ///< "kinglet run smollm2-135m-instruct \"Hi\"  # what it shows"
   int min_positional = 0, max_positional = 0;      ///< max -1: any number
   Result<void> (*run)(const Arguments& arguments);
+  /// Further options that are known only at run time (made from registries); may be null. cli/generation.h has one.
+  std::span<const OptionSpec> (*more_options)() = nullptr;
 };
 std::span<const Command* const> commands();
 

@@ -1,0 +1,128 @@
+#include "cli/generation.h"
+
+#include <unistd.h>
+
+#include <charconv>
+#include <deque>
+
+#include "base/file.h"
+#include "base/try.h"
+#include "kinglet/store.h"
+
+namespace kinglet {
+namespace {
+
+constexpr std::string_view kCacheTypes[] = {"f32", "f16", "bf16", "int8"};
+constexpr std::uint64_t kMaxText = std::uint64_t{1} << 30;
+
+constexpr OptionSpec kEngine[] = {
+    {.name = "context", .kind = OptionKind::kInteger, .placeholder = "N",
+     .help = "Most positions that a sequence may have (without it: the model's own)", .min = 1, .max = 1 << 24},
+    {.name = "cache", .kind = OptionKind::kChoice, .placeholder = "TYPE", .help = "How keys and values are remembered",
+     .fallback = "f16", .choices = kCacheTypes},
+    {.name = "prefill-chunk", .kind = OptionKind::kInteger, .placeholder = "N",
+     .help = "Most prompt tokens in one pass; 0: 512", .fallback = "0", .min = 0, .max = 65536},
+};
+
+constexpr OptionSpec kAnswer[] = {
+    {.name = "raw", .kind = OptionKind::kFlag, .help = "The prompt as it is, without the model's chat template"},
+    {.name = "max-tokens", .letter = 'n', .kind = OptionKind::kInteger, .placeholder = "N",
+     .help = "Most tokens of an answer", .fallback = "512", .min = 0, .max = 1 << 24},
+    {.name = "ignore-eos", .kind = OptionKind::kFlag, .help = "Go on after the model's end token"},
+    {.name = "seed", .kind = OptionKind::kInteger, .placeholder = "N", .help = "Seed of the random choices",
+     .fallback = "0", .min = 0, .max = 9007199254740992.0},
+    {.name = "stop", .kind = OptionKind::kText, .placeholder = "TEXT", .help = "End the answer before this text",
+     .repeatable = true},
+    {.name = "drafter", .kind = OptionKind::kText, .placeholder = "NAME",
+     .help = "Who proposes tokens that the model checks many at once: none, or a name of `kinglet list methods`",
+     .fallback = "none"},
+    {.name = "draft-budget", .kind = OptionKind::kInteger, .placeholder = "N", .help = "Most tokens of one proposal",
+     .fallback = "8", .min = 1, .max = 64},
+};
+
+// Sampler descriptors hold numbers; help wants text that lives as long as the program.
+std::string_view lasting_number(double value) {
+  static std::deque<std::string> texts;
+  char buffer[32];
+  return texts.emplace_back(buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr);
+}
+
+std::vector<OptionSpec> make_generation_options() {
+  std::vector<OptionSpec> options(std::begin(kAnswer), std::end(kAnswer));
+  for (const SamplerDescriptor* sampler : samplers())
+    for (const SamplerOption& option : sampler->options)
+      options.push_back({.name = option.name,
+                         .kind = option.integer ? OptionKind::kInteger : OptionKind::kNumber,
+                         .placeholder = option.integer ? "N" : "X",
+                         .help = option.help,
+                         .fallback = lasting_number(option.fallback),
+                         .min = option.min,
+                         .max = option.max});
+  options.insert(options.end(), std::begin(kEngine), std::end(kEngine));
+  return options;
+}
+
+}  // namespace
+
+std::span<const OptionSpec> generation_options() {
+  static const std::vector<OptionSpec> options = make_generation_options();
+  return options;
+}
+
+std::span<const OptionSpec> engine_option_specs() { return kEngine; }
+
+Result<LoadOptions> load_options(const Arguments& arguments) {
+  return LoadOptions{.threads = static_cast<int>(arguments.integer("threads"))};
+}
+
+Result<EngineOptions> engine_options(const Arguments& arguments) {
+  EngineOptions options;
+  KINGLET_TRY(options.cache, parse_cache_type(arguments.text("cache")));
+  options.context = arguments.integer("context");
+  if (const auto chunk = arguments.integer("prefill-chunk"); chunk > options.max_rows)
+    options.max_rows = static_cast<int>(chunk);
+  return options;
+}
+
+Result<GenerateOptions> generate_options(const Arguments& arguments) {
+  GenerateOptions options;
+  options.max_tokens = arguments.integer("max-tokens");
+  options.ignore_eos = arguments.flag("ignore-eos");
+  options.seed = static_cast<std::uint64_t>(arguments.integer("seed"));
+  options.stop = arguments.texts("stop");
+  options.prefill_chunk = static_cast<int>(arguments.integer("prefill-chunk"));
+  options.drafter = arguments.text("drafter");
+  options.draft_budget = static_cast<int>(arguments.integer("draft-budget"));
+  for (const SamplerDescriptor* sampler : samplers())
+    for (const SamplerOption& option : sampler->options)
+      options.sampling[std::string(option.name)] = arguments.number(option.name);
+  for (const std::string& stop : options.stop)
+    if (stop.empty()) return fail(ErrorCode::kInvalidArgument, "--stop expects text, found ''");
+  return options;
+}
+
+Result<std::unique_ptr<Checkpoint>> open_model(std::string_view name) {
+  KINGLET_TRY(const std::string path, resolve_model(name));
+  return open_checkpoint(path);
+}
+
+Result<std::shared_ptr<const Model>> load_model(std::string_view name, const Arguments& arguments) {
+  KINGLET_TRY(const std::string path, resolve_model(name));
+  KINGLET_TRY(const LoadOptions options, load_options(arguments));
+  return Model::load(path, options);
+}
+
+Result<std::string> text_argument(const Arguments& arguments, std::size_t index, std::string_view what) {
+  const auto& positional = arguments.positional();
+  if (arguments.given("file")) {
+    if (positional.size() > index)
+      return fail(ErrorCode::kInvalidArgument, "both --file and " + std::string(what) + " are given", "Leave one away.");
+    return read_file(arguments.text("file"), kMaxText);
+  }
+  if (positional.size() > index) return positional[index] == "-" ? read_file("-", kMaxText) : Result<std::string>(positional[index]);
+  if (isatty(STDIN_FILENO) == 0) return read_file("-", kMaxText);
+  return fail(ErrorCode::kInvalidArgument, std::string(what) + " is missing",
+              "Give it as an argument, with --file F, or on standard input.");
+}
+
+}  // namespace kinglet
