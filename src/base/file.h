@@ -7,13 +7,14 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "kinglet/result.h"
 
 namespace kinglet {
 
-/// A whole regular file, read-only. Mapped; a file that shrinks while it is mapped is answered by zero pages or an error
-/// that names it, never by a signal (R11). Folders, FIFOs and devices are refused.
+/// A whole regular file, read-only. Mapped; a file that shrinks while it is mapped is answered by zero pages or an
+/// error that names it, never by a signal (R11). Folders, FIFOs and devices are refused.
 class MappedFile {
  public:
   static Result<std::shared_ptr<const MappedFile>> open(const std::string& path);
@@ -22,10 +23,33 @@ class MappedFile {
   const std::string& path() const { return path_; }
   /// Tells the kernel that this part will not be read again soon.
   void release(std::size_t offset, std::size_t size) const;
+  /// kIo once a page of the mapping could not be read (the file shrank, or the disk failed) and zeros stood in for it.
+  Result<void> check() const;
 
  private:
   MappedFile() = default;
   std::span<const std::byte> bytes_;
+  std::string path_;
+  int slot_ = -1;  ///< in the table that the signal handler reads
+};
+
+/// A regular file that is read front to back. Folders, FIFOs and devices are refused.
+class RegularFile {
+ public:
+  static Result<RegularFile> open(const std::string& path);
+  RegularFile(RegularFile&& other) noexcept;
+  RegularFile& operator=(RegularFile&& other) noexcept;
+  ~RegularFile();
+  std::uint64_t size() const { return size_; }  ///< when it was opened
+  /// Fills `out` as far as the file reaches; 0 at its end.
+  Result<std::size_t> read(std::span<std::byte> out);
+  /// Reads exactly out.size() bytes at `offset`, or kCorrupt.
+  Result<void> read_at(std::uint64_t offset, std::span<std::byte> out) const;
+
+ private:
+  RegularFile() = default;
+  int file_ = -1;
+  std::uint64_t size_ = 0;
   std::string path_;
 };
 
@@ -49,8 +73,52 @@ class AtomicFile {
   std::uint64_t written_ = 0;
 };
 
+/// A file that grows at its end and keeps its bytes when the process dies: what a resumed download goes on from.
+class AppendFile {
+ public:
+  /// Creates the file where it is absent; cuts it to `keep` bytes (kCorrupt if it has fewer).
+  static Result<std::unique_ptr<AppendFile>> open(const std::string& path, std::uint64_t keep);
+  ~AppendFile();
+  Result<void> write(std::span<const std::byte> bytes);
+  /// To the disk, and closed.
+  Result<void> close();
+
+ private:
+  AppendFile() = default;
+  std::string path_;
+  int file_ = -1;
+  std::uint64_t size_ = 0;
+};
+
+/// Held by one process at a time and freed by its death.
+class FileLock {
+ public:
+  /// Creates the file where it is absent. `waiting` (may be null) is called once when another process holds the lock,
+  /// and then every 0.1 s: false gives up with kCancelled.
+  static Result<std::unique_ptr<FileLock>> acquire(const std::string& path, bool (*waiting)() = nullptr);
+  ~FileLock();
+
+ private:
+  FileLock() = default;
+  std::string path_;
+  int file_ = -1;
+};
+
 Result<void> make_folders(const std::string& path);  ///< like mkdir -p
-bool file_exists(const std::string& path);
+bool file_exists(const std::string& path);           ///< a regular file
 bool folder_exists(const std::string& path);
+Result<std::uint64_t> file_size(const std::string& path);  ///< of a regular file
+/// Renames and makes the new name durable. Replaces a file.
+Result<void> move_file(const std::string& from, const std::string& to);
+Result<void> remove_file(const std::string& path);    ///< absent is fine
+Result<void> remove_folder(const std::string& path);  ///< with all that is in it; links are removed, not followed
+/// Names in a folder, sorted, without "." and "..".
+Result<std::vector<std::string>> list_folder(const std::string& path);
+/// Bytes that this user may still write to the file system that holds `path` (which exists).
+Result<std::uint64_t> free_space(const std::string& path);
+
+/// The error of a failed system call: "cannot open: No such file or directory", with the code that errno means
+/// (ENOENT → kNotFound, ENOSPC and EDQUOT → kExhausted, otherwise kIo) and the path as place.
+tl::unexpected<Error> fail_errno(std::string_view what, const std::string& path, int error);
 
 }  // namespace kinglet
