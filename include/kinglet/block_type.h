@@ -9,23 +9,32 @@
 
 namespace kinglet {
 
+/// What is known of the scales (and minimums) of all blocks of a type, so that the kernels' tiles can keep them small.
+enum class ScaleForm {
+  kFloat32,    ///< any f32
+  kFloat16,    ///< each is exactly an f16 number
+  kMultiples,  ///< in each block: f16 unit x integer in [-128, 127], exactly; BlockType::multiples gives both
+};
+
 /// What a block means once its bits are spread out: within a group g of `group` consecutive values,
 /// value = scale[g] * code - minimum[g] (minimum absent = 0), rounded once per operation in f32.
 struct CodeForm {
-  int bits = 0;             ///< width of the stored code: 2..8 (0: the type is a float type and has no codes)
-  int group = 32;           ///< values a scale: 16 or 32
-  bool is_signed = false;   ///< codes are in [-2^(bits-1), 2^(bits-1)); otherwise in [0, 2^bits)
+  int bits = 0;            ///< width of the stored code: 2..8 (0: the type is a float type and has no codes)
+  int group = 32;          ///< values a scale: 16 or 32
+  bool is_signed = false;  ///< codes are in [-2^(bits-1), 2^(bits-1)); otherwise in [0, 2^bits)
   bool has_minimum = false;
-  const std::int8_t* codebook = nullptr;  ///< 2^bits entries; then `codes` gives indices into it, value = scale * codebook[code]
+  const std::int8_t* codebook =
+      nullptr;  ///< 2^bits entries; then `codes` gives indices into it, value = scale * codebook[code]
+  ScaleForm scales = ScaleForm::kFloat32;
 };
 
 /// A tensor type of the GGUF format (or of Kinglet's own), for row-major data in blocks along the row.
 /// All functions are pure and may be called from several threads.
 struct BlockType {
-  std::string_view name;        ///< as GGUF tools print it: "Q4_1"
-  std::uint32_t gguf_id = 0;    ///< ggml's number of the type
-  int block_values = 1;         ///< values a block; a row's length must be a multiple
-  int block_bytes = 0;          ///< bytes a block
+  std::string_view name;      ///< as GGUF tools print it: "Q4_1"
+  std::uint32_t gguf_id = 0;  ///< ggml's number of the type
+  int block_values = 1;       ///< values a block; a row's length must be a multiple
+  int block_bytes = 0;        ///< bytes a block
   CodeForm form;
 
   /// Exact values of `blocks` consecutive blocks: out[blocks * block_values]. Bit-equal to ggml's reference.
@@ -33,7 +42,14 @@ struct BlockType {
 
   /// The integers behind them, for the kernels: codes[blocks * block_values]; scales and minimums, one for each group
   /// of form.group values (minimums may be null where has_minimum is false). Null for float types.
-  void (*codes)(const std::byte* data, std::size_t blocks, std::int8_t* codes, float* scales, float* minimums) = nullptr;
+  void (*codes)(const std::byte* data, std::size_t blocks, std::int8_t* codes, float* scales,
+                float* minimums) = nullptr;
+
+  /// Where form.scales is kMultiples (the K-quants, whose blocks have 256 values): the factors of what `codes` gives,
+  /// exact in f32: scale[g] = unit[block] * scale_multiples[g] and minimum[g] = minimum_unit[block] *
+  /// minimum_multiples[g]; the minimum pointers may be null where form.has_minimum is false. Null for other types.
+  void (*multiples)(const std::byte* data, std::size_t blocks, float* units, float* minimum_units,
+                    std::int8_t* scale_multiples, std::int8_t* minimum_multiples) = nullptr;
 
   /// Rounds values to blocks, minimising sum(importance[i] * error[i]^2) (importance null: the type's own weighting).
   /// Null where Kinglet only reads the type.
