@@ -21,7 +21,7 @@ enum class RopeKind { kNone, kPairs, kHalves };  ///< neighbouring pairs (llama 
 struct LayerConfig {
   std::int64_t sliding_window = 0;  ///< a query sees the last `sliding_window` positions, itself included; 0: all
   double rope_base = 10000;
-  double rope_scale = 1;            ///< positions are multiplied by it (linear scaling: 1 / factor)
+  double rope_scale = 1;  ///< positions are multiplied by it (linear scaling: 1 / factor)
   std::int64_t heads = 0, kv_heads = 0, feed_forward = 0;
 };
 
@@ -35,18 +35,18 @@ struct ModelConfig {
   NormKind norm = NormKind::kRms;
   double norm_epsilon = 1e-5;
   Activation activation = Activation::kSilu;
-  bool gated = true;               ///< act(gate) * up; otherwise act(up)
+  bool gated = true;  ///< act(gate) * up; otherwise act(up)
   bool causal = true;
-  bool post_norm = false;          ///< BERT: normalise after the residual sum, and not before
-  bool sandwich_norm = false;      ///< Gemma: also normalise what attention and feed-forward give, before the sum
-  bool qk_norm = false;            ///< RMS norm of each head's query and key before RoPE
+  bool post_norm = false;      ///< BERT: normalise after the residual sum, and not before
+  bool sandwich_norm = false;  ///< Gemma: also normalise what attention and feed-forward give, before the sum
+  bool qk_norm = false;        ///< RMS norm of each head's query and key before RoPE
   bool position_embedding = false, token_type_embedding = false, embedding_norm = false;
-  double embedding_scale = 1;      ///< Gemma: sqrt(width)
-  double attention_scale = 0;      ///< 1/sqrt(key_length) unless the model says otherwise
+  double embedding_scale = 1;  ///< Gemma: sqrt(width)
+  double attention_scale = 0;  ///< 1/sqrt(key_length) unless the model says otherwise
   double attention_softcap = 0, logit_softcap = 0;
-  std::string pooling;             ///< "", "mean", "cls", "last": how an embedding model pools
+  std::string pooling;  ///< "", "mean", "cls", "last": how an embedding model pools
   std::vector<LayerConfig> per_layer;
-  std::vector<float> rope_factors; ///< divides each frequency (llama 3's rope_freqs.weight), may be empty
+  std::vector<float> rope_factors;  ///< divides each frequency (llama 3's rope_freqs.weight), may be empty
 };
 
 /// How a Hugging Face tensor becomes a GGUF one.

@@ -1,6 +1,6 @@
-// A model on disk: metadata and named tensors, whatever the format. Names and keys are GGUF's everywhere; a Hugging Face
-// directory is translated while it is opened (names, hyperparameters, the order of rotary rows, norms that GGUF keeps
-// with 1 added), so that the rest of Kinglet sees one vocabulary.
+// A model on disk: metadata and named tensors, whatever the format. Names and keys are GGUF's everywhere; a Hugging
+// Face directory is translated while it is opened (names, hyperparameters, the order of rotary rows, norms that GGUF
+// keeps with 1 added), so that the rest of Kinglet sees one vocabulary.
 #pragma once
 
 #include <cstddef>
@@ -19,13 +19,13 @@
 namespace kinglet {
 
 struct TensorInfo {
-  std::string name;                  ///< GGUF name: "blk.0.attn_q.weight"
+  std::string name;  ///< GGUF name: "blk.0.attn_q.weight"
   const BlockType* type = nullptr;
-  std::vector<std::int64_t> shape;   ///< outermost first: a matrix is [rows (outputs), columns (inputs)]
+  std::vector<std::int64_t> shape;  ///< outermost first: a matrix is [rows (outputs), columns (inputs)]
   std::uint64_t bytes = 0;
 
   std::int64_t columns() const { return shape.empty() ? 1 : shape.back(); }
-  std::int64_t rows() const;         ///< product of all but the last
+  std::int64_t rows() const;  ///< product of all but the last
   std::int64_t elements() const { return rows() * columns(); }
 };
 
@@ -53,7 +53,8 @@ class Checkpoint {
 };
 
 /// Opens a GGUF file (the first of a split set), a .safetensors file with its config beside it, or a Hugging Face
-/// directory. Validates the whole directory of tensors before it returns. Errors: kNotFound, kCorrupt, kUnsupported, kIo.
+/// directory. Validates the whole directory of tensors before it returns. Errors: kNotFound, kCorrupt, kUnsupported,
+/// kIo.
 Result<std::unique_ptr<Checkpoint>> open_checkpoint(const std::string& path);
 
 /// Writes GGUF v3: metadata and plans first, then each tensor's bytes in the order of `plans`. The file appears under

@@ -37,9 +37,9 @@ class Sequence {
   /// After a call whose rows formed a tree from position `base` on: keeps the rows of one path (slot offsets from
   /// `base`, ascending, one a position) and forgets the others.
   virtual Result<void> keep_path(std::int64_t base, std::span<const std::int32_t> offsets) = 0;
-  virtual Result<std::string> snapshot() const = 0;       ///< bytes; restore() checks them as hostile
+  virtual Result<std::string> snapshot() const = 0;  ///< bytes; restore() checks them as hostile
   virtual Result<void> restore(std::string_view bytes) = 0;
-  virtual std::uint64_t bytes() const = 0;                ///< memory held (shared pages counted once each sequence)
+  virtual std::uint64_t bytes() const = 0;  ///< memory held (shared pages counted once each sequence)
 };
 
 /// One token's place. Rows of a sequence stand in the order of their slots; a row writes slot length()+k where k counts
@@ -64,11 +64,11 @@ struct ForwardHooks {
 
 struct ForwardCall {
   std::span<const Row> rows;
-  float* hidden = nullptr;   ///< [rows, width] f32, in and out
+  float* hidden = nullptr;  ///< [rows, width] f32, in and out
   int layer_begin = 0;
-  int layer_end = -1;        ///< -1: all layers
-  bool tree = false;         ///< rows see the sequence and their ancestors only
-  bool commit = true;        ///< after the last layer of the call the sequences' lengths grow
+  int layer_end = -1;  ///< -1: all layers
+  bool tree = false;   ///< rows see the sequence and their ancestors only
+  bool commit = true;  ///< after the last layer of the call the sequences' lengths grow
   const ForwardHooks* hooks = nullptr;
 };
 
@@ -86,21 +86,22 @@ class Engine {
   virtual Result<void> embed(std::span<const TokenId> ids, std::span<const std::int32_t> positions, float* hidden) = 0;
   /// kExhausted with both figures where a sequence would pass the context; then no sequence has changed.
   virtual Result<void> forward(const ForwardCall& call) = 0;
-  /// Final norm, head, soft cap. logits [rows, vocabulary]; with `allowed` (ascending ids) [rows, allowed] and only those
-  /// rows of the head are multiplied.
+  /// Final norm, head, soft cap. logits [rows, vocabulary]; with `allowed` (ascending ids) [rows, allowed] and only
+  /// those rows of the head are multiplied.
   virtual Result<void> head(const float* hidden, int rows, std::span<const TokenId> allowed, float* logits) = 0;
   /// The final norm alone: what an embedding model gives.
   virtual void final_norm(float* hidden, int rows) = 0;
 
   /// embed, all layers, and the head of the rows named in `wanted` (indices, ascending): logits [wanted, vocabulary].
   /// Calls with more than max_rows rows are cut into several.
-  virtual Result<void> step(std::span<const Row> rows, std::span<const TokenId> ids, std::span<const std::int32_t> wanted,
-                            float* logits) = 0;
+  virtual Result<void> step(std::span<const Row> rows, std::span<const TokenId> ids,
+                            std::span<const std::int32_t> wanted, float* logits) = 0;
   virtual std::uint64_t workspace_bytes() const = 0;
   virtual std::uint64_t cache_bytes() const = 0;  ///< pages in use by all sequences
 };
 
-/// Feeds a chain of ids to one sequence in chunks of at most `chunk` rows (0: max_rows) and gives the logits of the last.
+/// Feeds a chain of ids to one sequence in chunks of at most `chunk` rows (0: max_rows) and gives the logits of the
+/// last.
 Result<void> prefill(Engine& engine, Sequence& sequence, std::span<const TokenId> ids, int chunk, float* logits);
 
 }  // namespace kinglet

@@ -18,12 +18,12 @@ namespace kinglet {
 struct GenerateOptions {
   std::int64_t max_tokens = 512;
   bool ignore_eos = false;
-  SamplerValues sampling;                              ///< greedy where temperature is 0 or absent
+  SamplerValues sampling;  ///< greedy where temperature is 0 or absent
   std::vector<std::pair<TokenId, float>> logit_bias;
   std::uint64_t seed = 0;
-  std::vector<std::string> stop;                       ///< the text ends before the first of them
-  int logprobs = 0;                                    ///< alternatives to report a token; 0: none
-  int prefill_chunk = 0;                               ///< 0: the engine's max_rows
+  std::vector<std::string> stop;  ///< the text ends before the first of them
+  int logprobs = 0;               ///< alternatives to report a token; 0: none
+  int prefill_chunk = 0;          ///< 0: the engine's max_rows
   std::string drafter = "none";
   int draft_budget = 8;
 };
@@ -35,9 +35,9 @@ struct TokenLogprob {
 };
 
 struct Generation {
-  std::vector<TokenId> token_ids;   ///< without the end token
-  std::string text;                 ///< stop strings cut off, whole UTF-8 characters
-  std::string finish_reason;        ///< "stop" (end token or stop string), "length", "cancelled"
+  std::vector<TokenId> token_ids;  ///< without the end token
+  std::string text;                ///< stop strings cut off, whole UTF-8 characters
+  std::string finish_reason;       ///< "stop" (end token or stop string), "length", "cancelled"
   std::vector<TokenLogprob> logprobs;
   std::int64_t prompt_tokens = 0;
   double prefill_ms = 0, decode_ms = 0;

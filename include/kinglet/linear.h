@@ -21,9 +21,10 @@ enum class InputFormat { kFloat32, kInt8 };
 
 /// The input of a multiplication in the formats that were asked for. `rows` rows of `columns` values.
 struct LinearInput {
-  const float* values = nullptr;         ///< [rows, columns] f32, row stride `value_stride` floats
+  const float* values = nullptr;  ///< [rows, columns] f32, row stride `value_stride` floats
   std::size_t value_stride = 0;
-  const std::byte* quantized = nullptr;  ///< [rows] quantized rows (src/tensor/kernels/matmul.h), `quantized_stride` bytes apart
+  const std::byte* quantized =
+      nullptr;  ///< [rows] quantized rows (src/tensor/kernels/matmul.h), `quantized_stride` bytes apart
   std::size_t quantized_stride = 0;
   int rows = 0;
 };
@@ -49,13 +50,15 @@ class Linear {
   virtual int stages() const { return 1; }
   virtual std::int64_t inner_outputs(int) const { return 0; }
 
-  /// y[r * stride + o] = sum over inputs, for the outputs o of `tiles` and each row r. No output past outputs() is written.
+  /// y[r * stride + o] = sum over inputs, for the outputs o of `tiles` and each row r. No output past outputs() is
+  /// written.
   virtual void multiply(int stage, const LinearInput& x, TileRange tiles, float* y, std::size_t stride) const = 0;
   /// Exact values of some rows of W (an embedding is a Linear read by row): out [ids, inputs].
   virtual void gather(std::span<const std::int32_t> ids, float* out) const = 0;
 
   /// Packing. Before the model is sealed the Linear holds its source; pack() writes the tiles of a range as one run of
-  /// packed_bytes(range) bytes; adopt() is then given the run for each range, in ascending order and covering all tiles.
+  /// packed_bytes(range) bytes; adopt() is then given the run for each range, in ascending order and covering all
+  /// tiles.
   virtual std::size_t packed_bytes(TileRange tiles) const = 0;
   virtual void pack(TileRange tiles, std::byte* to) const = 0;
   struct Share {

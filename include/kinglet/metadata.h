@@ -14,15 +14,28 @@ namespace kinglet {
 
 /// GGUF's type numbers.
 enum class MetadataType : std::uint32_t {
-  kUint8 = 0, kInt8, kUint16, kInt16, kUint32, kInt32, kFloat32, kBool, kString, kArray, kUint64, kInt64, kFloat64
+  kUint8 = 0,
+  kInt8,
+  kUint16,
+  kInt16,
+  kUint32,
+  kInt32,
+  kFloat32,
+  kBool,
+  kString,
+  kArray,
+  kUint64,
+  kInt64,
+  kFloat64
 };
 
 /// A value with the type it was stored in, so that it can be written back unchanged. Integers and bools are kept as
 /// int64 (a uint64 above 2^63-1 is refused when read), floats as double.
 struct MetadataValue {
-  MetadataType type = MetadataType::kString;          ///< of the value, or of the elements of an array
+  MetadataType type = MetadataType::kString;  ///< of the value, or of the elements of an array
   bool is_array = false;
-  std::variant<std::int64_t, double, std::string, std::vector<std::int64_t>, std::vector<double>, std::vector<std::string>>
+  std::variant<std::int64_t, double, std::string, std::vector<std::int64_t>, std::vector<double>,
+               std::vector<std::string>>
       value;
   bool operator==(const MetadataValue&) const = default;
 };
@@ -36,7 +49,8 @@ class Metadata {
   const std::vector<std::pair<std::string, MetadataValue>>& entries() const { return entries_; }
 
   Result<std::int64_t> integer(std::string_view key, std::int64_t min, std::int64_t max) const;
-  Result<std::int64_t> integer_or(std::string_view key, std::int64_t fallback, std::int64_t min, std::int64_t max) const;
+  Result<std::int64_t> integer_or(std::string_view key, std::int64_t fallback, std::int64_t min,
+                                  std::int64_t max) const;
   Result<double> number(std::string_view key, double min, double max) const;  ///< a float or an integer; never NaN
   Result<double> number_or(std::string_view key, double fallback, double min, double max) const;
   Result<bool> flag_or(std::string_view key, bool fallback) const;
@@ -50,6 +64,8 @@ class Metadata {
   Result<std::vector<std::int64_t>> integer_per_layer(std::string_view key, std::int64_t fallback, std::int64_t count,
                                                       std::int64_t min, std::int64_t max) const;
 
+  /// Adds an entry whose key is known to be new (readers check for duplicates themselves).
+  void append(std::string key, MetadataValue value);
   /// Adds or replaces.
   void set(std::string_view key, MetadataValue value);
   void set_integer(std::string_view key, std::int64_t value, MetadataType type = MetadataType::kUint32);

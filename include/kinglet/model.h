@@ -27,7 +27,7 @@ struct LayerWeights {
 };
 
 struct LoadOptions {
-  int threads = 0;            ///< 0: chosen from the machine (physical cores)
+  int threads = 0;  ///< 0: chosen from the machine (physical cores)
   bool with_tokenizer = true;
 };
 

@@ -30,8 +30,8 @@ class Tokenizer {
   virtual std::vector<TokenId> encode(std::string_view text, EncodeOptions options = {}) const = 0;
   /// Bytes that the tokens stand for, joined. Control tokens give nothing unless `special`.
   virtual std::string decode(std::span<const TokenId> ids, bool special = false) const = 0;
-  /// Exact bytes that this token adds in the middle of a text ("" for control tokens and ids out of range). Concatenated
-  /// pieces equal decode() except for the leading space that some vocabularies strip.
+  /// Exact bytes that this token adds in the middle of a text ("" for control tokens and ids out of range).
+  /// Concatenated pieces equal decode() except for the leading space that some vocabularies strip.
   virtual std::string_view piece(TokenId id) const = 0;
   /// The token's own name in the vocabulary: "<|im_end|>", "▁the", "Ġthe".
   virtual std::string_view text(TokenId id) const = 0;

@@ -1,0 +1,12 @@
+// What the machine has left.
+#pragma once
+
+#include <cstdint>
+
+namespace kinglet {
+
+/// Bytes that can be allocated without swapping: the least of MemAvailable and what the control group leaves; 0:
+/// unknown.
+std::uint64_t available_memory();
+
+}  // namespace kinglet

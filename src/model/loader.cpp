@@ -1,0 +1,220 @@
+#include "model/loader.h"
+
+#include <atomic>
+#include <cmath>
+
+#include "base/aligned_memory.h"
+#include "base/limits.h"
+#include "base/memory_info.h"
+#include "base/thread_pool.h"
+#include "base/try.h"
+#include "model/arena.h"
+
+namespace kinglet {
+namespace {
+
+std::string shape_text(const TensorInfo& tensor) {
+  std::string text;
+  for (std::int64_t size : tensor.shape) text += (text.empty() ? "" : " x ") + std::to_string(size);
+  return text;
+}
+
+TileRange share_of(std::int64_t tiles, int thread, int threads) {
+  return {tiles * thread / threads, tiles * (thread + 1) / threads};
+}
+
+}  // namespace
+
+Result<void> ModelLoader::configure() {
+  std::string name = checkpoint.architecture();
+  if (name.empty()) {
+    return fail(ErrorCode::kCorrupt, "general.architecture is missing",
+                "Is this a model, or an adapter or a vocabulary?");
+  }
+  if (name.starts_with("kinglet-")) name.erase(0, 8);
+  const Architecture* architecture = find_architecture(name);
+  if (architecture == nullptr) {
+    std::string known;
+    for (const Architecture* each : architectures()) known += (known.empty() ? "" : ", ") + std::string(each->name);
+    return fail(ErrorCode::kUnsupported, "the architecture '" + name + "' is not supported",
+                "Kinglet runs: " + known + ".");
+  }
+  KINGLET_TRY(model.config_, architecture->configure(checkpoint.metadata()));
+  const TensorInfo* embedding = checkpoint.find("token_embd.weight");
+  if (embedding == nullptr || embedding->shape.size() != 2) {
+    return fail(ErrorCode::kCorrupt, "token_embd.weight is missing or no matrix");
+  }
+  model.config_.vocabulary = embedding->rows();
+  if (embedding->rows() > limits::kVocabulary) {
+    return fail(ErrorCode::kCorrupt, "a vocabulary of " + std::to_string(embedding->rows()) + " tokens is too large");
+  }
+  return {};
+}
+
+Result<void> ModelLoader::matrix(const std::string& name, std::int64_t outputs, std::int64_t inputs,
+                                 std::unique_ptr<Linear>& to) {
+  const TensorInfo* tensor = checkpoint.find(name);
+  if (tensor == nullptr) return fail(ErrorCode::kCorrupt, "the tensor " + name + " is missing");
+  if (tensor->shape.size() != 2 || tensor->rows() != outputs || tensor->columns() != inputs) {
+    return fail(ErrorCode::kCorrupt, name + " is " + shape_text(*tensor) + ", the hyperparameters ask for " +
+                                         std::to_string(outputs) + " x " + std::to_string(inputs));
+  }
+  KINGLET_TRY(to, make_linear(checkpoint, *tensor));
+  slots_.push_back({&to, tensor});
+  return {};
+}
+
+Result<void> ModelLoader::vector(const std::string& name, std::int64_t length, Vector& to) {
+  const TensorInfo* tensor = checkpoint.find(name);
+  if (tensor == nullptr) return fail(ErrorCode::kCorrupt, "the tensor " + name + " is missing");
+  if (tensor->elements() != length) {
+    return fail(ErrorCode::kCorrupt, name + " has " + shape_text(*tensor) + " values, the hyperparameters ask for " +
+                                         std::to_string(length));
+  }
+  if (tensor->type->decode == nullptr) {
+    return fail(ErrorCode::kUnsupported, name + " is stored as " + std::string(tensor->type->name));
+  }
+  KINGLET_TRY(TensorData data, checkpoint.data(*tensor));
+  to.resize(std::size_t(length));
+  tensor->type->decode(data.bytes.data(), std::size_t(length) / std::size_t(tensor->type->block_values), to.data());
+  for (float value : to) {
+    if (!std::isfinite(value)) return fail(ErrorCode::kCorrupt, name + " holds a value that is not finite");
+  }
+  return {};
+}
+
+Result<void> ModelLoader::optional_vector(const std::string& name, std::int64_t length, Vector& to) {
+  if (checkpoint.find(name) == nullptr) return {};
+  return vector(name, length, to);
+}
+
+Result<void> ModelLoader::norm(const std::string& name, Vector& weight, Vector& bias) {
+  KINGLET_CHECK(vector(name + ".weight", model.config_.width, weight));
+  if (model.config_.norm == NormKind::kLayer) KINGLET_CHECK(vector(name + ".bias", model.config_.width, bias));
+  return {};
+}
+
+Result<void> ModelLoader::layer_norms(const std::string& prefix, LayerWeights& layer) {
+  const ModelConfig& config = model.config_;
+  const bool after = config.post_norm;
+  KINGLET_CHECK(
+      norm(prefix + (after ? "attn_output_norm" : "attn_norm"), layer.attention_norm, layer.attention_norm_bias));
+  KINGLET_CHECK(
+      norm(prefix + (after ? "layer_output_norm" : "ffn_norm"), layer.feed_forward_norm, layer.feed_forward_norm_bias));
+  if (config.sandwich_norm) {
+    KINGLET_CHECK(vector(prefix + "post_attention_norm.weight", config.width, layer.post_attention_norm));
+    KINGLET_CHECK(vector(prefix + "post_ffw_norm.weight", config.width, layer.post_feed_forward_norm));
+  }
+  if (config.qk_norm) {
+    KINGLET_CHECK(vector(prefix + "attn_q_norm.weight", config.key_length, layer.query_norm));
+    KINGLET_CHECK(vector(prefix + "attn_k_norm.weight", config.key_length, layer.key_norm));
+  }
+  return {};
+}
+
+Result<void> ModelLoader::layer(int index) {
+  const ModelConfig& config = model.config_;
+  const LayerConfig& sizes = config.per_layer[std::size_t(index)];
+  const std::string prefix = "blk." + std::to_string(index) + ".";
+  LayerWeights& layer = model.layers.emplace_back();
+  const std::int64_t queries = sizes.heads * config.key_length;
+  const std::int64_t keys = sizes.kv_heads * config.key_length;
+  const std::int64_t values = sizes.kv_heads * config.value_length;
+  KINGLET_CHECK(layer_norms(prefix, layer));
+  KINGLET_CHECK(matrix(prefix + "attn_q.weight", queries, config.width, layer.query));
+  KINGLET_CHECK(matrix(prefix + "attn_k.weight", keys, config.width, layer.key));
+  KINGLET_CHECK(matrix(prefix + "attn_v.weight", values, config.width, layer.value));
+  KINGLET_CHECK(matrix(prefix + "attn_output.weight", config.width, sizes.heads * config.value_length, layer.output));
+  if (config.gated) KINGLET_CHECK(matrix(prefix + "ffn_gate.weight", sizes.feed_forward, config.width, layer.gate));
+  KINGLET_CHECK(matrix(prefix + "ffn_up.weight", sizes.feed_forward, config.width, layer.up));
+  KINGLET_CHECK(matrix(prefix + "ffn_down.weight", config.width, sizes.feed_forward, layer.down));
+  KINGLET_CHECK(optional_vector(prefix + "attn_q.bias", queries, layer.query_bias));
+  KINGLET_CHECK(optional_vector(prefix + "attn_k.bias", keys, layer.key_bias));
+  KINGLET_CHECK(optional_vector(prefix + "attn_v.bias", values, layer.value_bias));
+  KINGLET_CHECK(optional_vector(prefix + "attn_output.bias", config.width, layer.output_bias));
+  KINGLET_CHECK(optional_vector(prefix + "ffn_gate.bias", sizes.feed_forward, layer.gate_bias));
+  KINGLET_CHECK(optional_vector(prefix + "ffn_up.bias", sizes.feed_forward, layer.up_bias));
+  KINGLET_CHECK(optional_vector(prefix + "ffn_down.bias", config.width, layer.down_bias));
+  return {};
+}
+
+Result<void> ModelLoader::find_weights() {
+  ModelConfig& config = model.config_;
+  model.layers.reserve(std::size_t(config.layers));  // slots_ points into it
+  for (int i = 0; i < config.layers; ++i) KINGLET_CHECK(layer(i));
+  if (!config.post_norm) KINGLET_CHECK(norm("output_norm", model.output_norm, model.output_norm_bias));
+  if (config.embedding_norm) {
+    KINGLET_CHECK(norm("token_embd_norm", model.embedding_norm, model.embedding_norm_bias));
+  }
+  if (config.position_embedding) {
+    KINGLET_CHECK(matrix("position_embd.weight", config.context, config.width, model.position_embedding));
+  }
+  if (config.token_type_embedding) {
+    const TensorInfo* types = checkpoint.find("token_types.weight");
+    KINGLET_CHECK(matrix("token_types.weight", types == nullptr ? 2 : types->rows(), config.width, model.token_types));
+  }
+  if (checkpoint.find("output.weight") != nullptr) {
+    KINGLET_CHECK(matrix("output.weight", config.vocabulary, config.width, model.head));
+  }
+  KINGLET_CHECK(matrix("token_embd.weight", config.vocabulary, config.width, model.embedding));
+  if (checkpoint.find("rope_freqs.weight") != nullptr) {
+    KINGLET_CHECK(vector("rope_freqs.weight", config.rope_dimensions / 2, config.rope_factors));
+  }
+  return check_memory();
+}
+
+Result<void> ModelLoader::check_memory() const {
+  std::uint64_t needed = 0;
+  for (const Slot& slot : slots_) needed += (*slot.place)->bytes();
+  const std::uint64_t available = available_memory();
+  if (available != 0 && needed > available) {
+    return fail(ErrorCode::kExhausted,
+                "the weights need " + std::to_string(needed >> 20) + " MiB, and " + std::to_string(available >> 20) +
+                    " MiB of memory are available",
+                "Close other programs, or convert the model to a smaller type.");
+  }
+  return {};
+}
+
+Result<void> ModelLoader::pack() {
+  const int threads = model.pool_->size();
+  std::vector<std::size_t> sizes(std::size_t(threads), 0);
+  for (const Slot& slot : slots_) {
+    for (int t = 0; t < threads; ++t) {
+      sizes[std::size_t(t)] +=
+          Arena::aligned((*slot.place)->packed_bytes(share_of((*slot.place)->tiles(), t, threads)));
+    }
+  }
+  KINGLET_TRY(model.arena_->memory, Arena::allocate(sizes));
+
+  std::vector<std::vector<Linear::Share>> shares(slots_.size());
+  for (auto& each : shares) each.resize(std::size_t(threads));
+  std::vector<std::atomic<int>> remaining(slots_.size());
+  for (auto& count : remaining) count = threads;
+  model.pool_->run([&](int t) {
+    std::byte* to = model.arena_->memory[std::size_t(t)].data();
+    for (std::size_t i = 0; i < slots_.size(); ++i) {
+      const Linear& linear = **slots_[i].place;
+      const TileRange range = share_of(linear.tiles(), t, threads);
+      linear.pack(range, to);
+      shares[i][std::size_t(t)] = {range, to};
+      to += Arena::aligned(linear.packed_bytes(range));
+      // The last thread to finish a tensor drops its pages, so that file and packed copy are never both whole in
+      // memory.
+      if (remaining[i].fetch_sub(1) == 1) checkpoint.release(*slots_[i].tensor);
+    }
+  });
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    Linear& linear = **slots_[i].place;
+    linear.adopt(shares[i]);
+    model.weight_bytes_ += linear.bytes();
+  }
+  model.bytes_per_token_ = model.weight_bytes_;
+  for (const auto* unread : {&model.position_embedding, &model.token_types}) {
+    if (*unread) model.bytes_per_token_ -= (*unread)->bytes();
+  }
+  if (model.head) model.bytes_per_token_ -= model.embedding->bytes();
+  return {};
+}
+
+}  // namespace kinglet

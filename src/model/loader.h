@@ -1,0 +1,34 @@
+// Builds a Model from a checkpoint: finds each tensor, checks its shape, packs the matrices.
+#pragma once
+
+#include "kinglet/model.h"
+
+namespace kinglet {
+
+struct ModelLoader {
+  const Checkpoint& checkpoint;
+  Model& model;
+
+  Result<void> configure();
+  Result<void> find_weights();
+  /// Packs all matrices, each thread its own share of every matrix into its own arena, in the order in which a step
+  /// reads them: a thread then streams one run of memory from the first layer to the head (performance: §4.1).
+  Result<void> pack();
+
+ private:
+  struct Slot {
+    std::unique_ptr<Linear>* place;
+    const TensorInfo* tensor;
+  };
+  Result<void> matrix(const std::string& name, std::int64_t outputs, std::int64_t inputs, std::unique_ptr<Linear>& to);
+  Result<void> vector(const std::string& name, std::int64_t length, Vector& to);
+  Result<void> optional_vector(const std::string& name, std::int64_t length, Vector& to);
+  Result<void> layer(int index);
+  Result<void> layer_norms(const std::string& prefix, LayerWeights& layer);
+  Result<void> norm(const std::string& name, Vector& weight, Vector& bias);
+  Result<void> check_memory() const;
+
+  std::vector<Slot> slots_;
+};
+
+}  // namespace kinglet

@@ -1,0 +1,58 @@
+#include "kinglet/model.h"
+
+#include <thread>
+
+#include "base/thread_pool.h"
+#include "base/try.h"
+#include "model/arena.h"
+#include "model/loader.h"
+
+namespace kinglet {
+
+Model::Model() = default;
+Model::~Model() = default;
+
+int Model::threads() const { return pool_->size(); }
+
+Result<std::vector<AlignedMemory>> Model::Arena::allocate(const std::vector<std::size_t>& sizes) {
+  std::vector<AlignedMemory> memory;
+  for (std::size_t size : sizes) {
+    KINGLET_TRY(AlignedMemory region, AlignedMemory::allocate(std::max<std::size_t>(size, 64)));
+    memory.push_back(std::move(region));
+  }
+  return memory;
+}
+
+Result<std::shared_ptr<const Model>> Model::load(const std::string& path, LoadOptions options) {
+  KINGLET_TRY(std::unique_ptr<Checkpoint> checkpoint, open_checkpoint(path));
+  return load(std::move(checkpoint), options);
+}
+
+Result<std::shared_ptr<const Model>> Model::load(std::unique_ptr<Checkpoint> checkpoint, LoadOptions options) {
+  std::shared_ptr<Model> model(new Model());
+  model->path_ = checkpoint->path();
+  model->file_bytes_ = checkpoint->file_bytes();
+  model->metadata_ = checkpoint->metadata();
+  model->arena_ = std::make_unique<Arena>();
+  ModelLoader loader{*checkpoint, *model, {}};
+  KINGLET_CHECK(loader.configure());
+  KINGLET_CHECK(loader.find_weights());
+  model->pool_ = std::make_unique<ThreadPool>(options.threads);
+  // The vocabulary is read beside the packing: together they would be half of a small model's load time.
+  Result<std::unique_ptr<Tokenizer>> tokenizer = nullptr;
+  std::thread reader;
+  if (options.with_tokenizer) reader = std::thread([&] { tokenizer = load_tokenizer(model->metadata_); });
+  Result<void> packed = loader.pack();
+  if (reader.joinable()) reader.join();
+  KINGLET_CHECK(std::move(packed));
+  KINGLET_CHECK(std::move(tokenizer));
+  model->tokenizer_ = std::move(*tokenizer);
+  if (model->tokenizer_ != nullptr && model->tokenizer_->size() > model->config_.vocabulary) {
+    return fail(ErrorCode::kCorrupt, "the tokenizer has " + std::to_string(model->tokenizer_->size()) +
+                                         " tokens, the embedding " + std::to_string(model->config_.vocabulary) +
+                                         " rows");
+  }
+  return model;
+}
+
+}  // namespace kinglet
