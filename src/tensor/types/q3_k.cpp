@@ -1,0 +1,49 @@
+// Q3_K: 256 values in groups of 16; each group's 6-bit signed scale multiplies an f16 number; 3-bit signed codes whose
+// upper bits lie apart (a clear bit means 4 less).
+#include "kinglet/block_type.h"
+#include "tensor/quantize/bytes.h"
+#include "tensor/quantize/nibbles.h"
+#include "tensor/quantize/unpack.h"
+
+namespace kinglet {
+namespace {
+
+struct Layout {
+  static constexpr int kValues = 256, kBytes = 110, kGroup = 16;
+  static constexpr bool kHasMinimum = false;
+
+  static void unpack(const std::uint8_t* block, std::int8_t* codes, float* scales, float*) {
+    const float scale = load_f16(block + 108);
+    for (int group = 0; group < 16; ++group) scales[group] = scale * static_cast<float>(group_scale(block + 96, group));
+    unpack_pairs(block + 32, codes);
+    for (int i = 0; i < kValues; ++i) {
+      if ((block[i % 32] >> (i / 32) & 1) == 0) codes[i] = static_cast<std::int8_t>(codes[i] - 4);
+    }
+  }
+
+  static int group_scale(const std::uint8_t* bytes, int group) {
+    const int low = group < 8 ? bytes[group] & 15 : bytes[group - 8] >> 4;
+    const int high = bytes[8 + group % 4] >> (group / 4 * 2) & 3;
+    return (low | high << 4) - 32;
+  }
+};
+
+}  // namespace
+
+extern const BlockType block_type_q3_k;
+const BlockType block_type_q3_k = {
+    .name = "Q3_K",
+    .gguf_id = 11,
+    .block_values = Layout::kValues,
+    .block_bytes = Layout::kBytes,
+    .form = {.bits = 3,
+             .group = Layout::kGroup,
+             .is_signed = true,
+             .has_minimum = Layout::kHasMinimum,
+             .codebook = nullptr},
+    .decode = decode_blocks<Layout>,
+    .codes = unpack_blocks<Layout>,
+    .encode = nullptr,
+};
+
+}  // namespace kinglet

@@ -1,0 +1,41 @@
+// Q5_1: 32 values, an f16 scale, an f16 offset that is added, 5-bit codes as in Q5_0.
+#include "kinglet/block_type.h"
+#include "tensor/quantize/bytes.h"
+#include "tensor/quantize/nibbles.h"
+#include "tensor/quantize/unpack.h"
+
+namespace kinglet {
+namespace {
+
+struct Layout {
+  static constexpr int kValues = 32, kBytes = 24, kGroup = 32;
+  static constexpr bool kHasMinimum = true;
+
+  static void unpack(const std::uint8_t* block, std::int8_t* codes, float* scales, float* minimums) {
+    scales[0] = load_f16(block);
+    minimums[0] = -load_f16(block + 2);
+    const std::uint32_t high = load_u32(block + 4);
+    unpack_nibbles(block + 8, 16, codes);
+    for (int i = 0; i < kValues; ++i) codes[i] = static_cast<std::int8_t>(codes[i] | (high >> i & 1) << 4);
+  }
+};
+
+}  // namespace
+
+extern const BlockType block_type_q5_1;
+const BlockType block_type_q5_1 = {
+    .name = "Q5_1",
+    .gguf_id = 7,
+    .block_values = Layout::kValues,
+    .block_bytes = Layout::kBytes,
+    .form = {.bits = 5,
+             .group = Layout::kGroup,
+             .is_signed = false,
+             .has_minimum = Layout::kHasMinimum,
+             .codebook = nullptr},
+    .decode = decode_blocks<Layout>,
+    .codes = unpack_blocks<Layout>,
+    .encode = nullptr,
+};
+
+}  // namespace kinglet
