@@ -1,8 +1,8 @@
 #include "base/interrupt.h"
 
-#include <csignal>
 #include <sys/time.h>
 #include <unistd.h>
+#include <csignal>
 
 namespace kinglet {
 namespace {
@@ -42,7 +42,7 @@ void clear_interrupt() {
 }
 
 void install_signal_handlers() {
-  struct sigaction action {};
+  struct sigaction action{};
   sigemptyset(&action.sa_mask);
   action.sa_handler = on_signal;  // without SA_RESTART, so that a blocked read returns
   sigaction(SIGINT, &action, nullptr);

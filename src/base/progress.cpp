@@ -63,7 +63,8 @@ std::string progress_line(const ProgressReport& report, double seconds, std::uin
   std::string line(report.activity);
   if (report.total > 0) {
     const std::uint64_t done = std::min(report.done, report.total);
-    line += format("  %3.0f%s", std::floor(100.0 * static_cast<double>(done) / static_cast<double>(report.total)), " %");
+    line +=
+        format("  %3.0f%s", std::floor(100.0 * static_cast<double>(done) / static_cast<double>(report.total)), " %");
     line += "  " + amount(done) + " of " + amount(report.total);
   } else {
     line += "  " + amount(report.done);

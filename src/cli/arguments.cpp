@@ -172,12 +172,14 @@ class Parser {
     const std::string usage = "Usage: kinglet " + std::string(command_.name) + " " + std::string(command_.usage);
     if (count < command_.min_positional)
       return fail(ErrorCode::kInvalidArgument,
-                  count == 0 ? "an argument is missing" : "an argument is missing after '" + arguments_.positional_.back() + "'",
+                  count == 0 ? "an argument is missing"
+                             : "an argument is missing after '" + arguments_.positional_.back() + "'",
                   usage);
     if (command_.max_positional >= 0 && count > command_.max_positional)
-      return fail(ErrorCode::kInvalidArgument,
-                  "unexpected argument '" + arguments_.positional_[static_cast<std::size_t>(command_.max_positional)] + "'",
-                  usage);
+      return fail(
+          ErrorCode::kInvalidArgument,
+          "unexpected argument '" + arguments_.positional_[static_cast<std::size_t>(command_.max_positional)] + "'",
+          usage);
     return {};
   }
 
@@ -193,8 +195,13 @@ class Parser {
 std::span<const OptionSpec> common_options() {
   static constexpr OptionSpec kCommon[] = {
       {.name = "json", .kind = OptionKind::kFlag, .help = "Print JSON on standard output and nothing else there"},
-      {.name = "threads", .letter = 't', .kind = OptionKind::kInteger, .placeholder = "N",
-       .help = "Threads to compute with (without it: one a physical core)", .min = 1, .max = 1024},
+      {.name = "threads",
+       .letter = 't',
+       .kind = OptionKind::kInteger,
+       .placeholder = "N",
+       .help = "Threads to compute with (without it: one a physical core)",
+       .min = 1,
+       .max = 1024},
       {.name = "quiet", .letter = 'q', .kind = OptionKind::kFlag, .help = "No progress and no notes"},
       {.name = "help", .letter = 'h', .kind = OptionKind::kFlag, .help = "Show this help"},
   };
@@ -250,9 +257,8 @@ std::uint64_t Arguments::size(std::string_view name) const { return parse_size(t
 
 Result<std::uint64_t> parse_size(std::string_view text) {
   static constexpr std::pair<std::string_view, double> kUnits[] = {
-      {"", 1},           {"B", 1},          {"kB", 1e3},           {"KB", 1e3},          {"k", 1e3},
-      {"MB", 1e6},       {"M", 1e6},        {"GB", 1e9},           {"G", 1e9},           {"TB", 1e12},
-      {"KiB", 0x1p10},   {"MiB", 0x1p20},   {"GiB", 0x1p30},       {"TiB", 0x1p40}};
+      {"", 1},     {"B", 1},   {"kB", 1e3},  {"KB", 1e3},     {"k", 1e3},      {"MB", 1e6},     {"M", 1e6},
+      {"GB", 1e9}, {"G", 1e9}, {"TB", 1e12}, {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"TiB", 0x1p40}};
   const std::size_t digits = std::min(text.find_first_not_of("0123456789."), text.size());
   std::string_view unit = text.substr(digits);
   while (unit.starts_with(' ')) unit.remove_prefix(1);

@@ -16,28 +16,62 @@ constexpr std::string_view kCacheTypes[] = {"f32", "f16", "bf16", "int8"};
 constexpr std::uint64_t kMaxText = std::uint64_t{1} << 30;
 
 constexpr OptionSpec kEngine[] = {
-    {.name = "context", .kind = OptionKind::kInteger, .placeholder = "N",
-     .help = "Most positions that a sequence may have (without it: the model's own)", .min = 1, .max = 1 << 24},
-    {.name = "cache", .kind = OptionKind::kChoice, .placeholder = "TYPE", .help = "How keys and values are remembered",
-     .fallback = "f16", .choices = kCacheTypes},
-    {.name = "prefill-chunk", .kind = OptionKind::kInteger, .placeholder = "N",
-     .help = "Most prompt tokens in one pass; 0: 512", .fallback = "0", .min = 0, .max = 65536},
+    {.name = "context",
+     .kind = OptionKind::kInteger,
+     .placeholder = "N",
+     .help = "Most positions that a sequence may have (without it: the model's own)",
+     .min = 1,
+     .max = 1 << 24},
+    {.name = "cache",
+     .kind = OptionKind::kChoice,
+     .placeholder = "TYPE",
+     .help = "How keys and values are remembered",
+     .fallback = "f16",
+     .choices = kCacheTypes},
+    {.name = "prefill-chunk",
+     .kind = OptionKind::kInteger,
+     .placeholder = "N",
+     .help = "Most prompt tokens in one pass; 0: 512",
+     .fallback = "0",
+     .min = 0,
+     .max = 65536},
 };
 
 constexpr OptionSpec kAnswer[] = {
     {.name = "raw", .kind = OptionKind::kFlag, .help = "The prompt as it is, without the model's chat template"},
-    {.name = "max-tokens", .letter = 'n', .kind = OptionKind::kInteger, .placeholder = "N",
-     .help = "Most tokens of an answer", .fallback = "512", .min = 0, .max = 1 << 24},
+    {.name = "max-tokens",
+     .letter = 'n',
+     .kind = OptionKind::kInteger,
+     .placeholder = "N",
+     .help = "Most tokens of an answer",
+     .fallback = "512",
+     .min = 0,
+     .max = 1 << 24},
     {.name = "ignore-eos", .kind = OptionKind::kFlag, .help = "Go on after the model's end token"},
-    {.name = "seed", .kind = OptionKind::kInteger, .placeholder = "N", .help = "Seed of the random choices",
-     .fallback = "0", .min = 0, .max = 9007199254740992.0},
-    {.name = "stop", .kind = OptionKind::kText, .placeholder = "TEXT", .help = "End the answer before this text",
+    {.name = "seed",
+     .kind = OptionKind::kInteger,
+     .placeholder = "N",
+     .help = "Seed of the random choices",
+     .fallback = "0",
+     .min = 0,
+     .max = 9007199254740992.0},
+    {.name = "stop",
+     .kind = OptionKind::kText,
+     .placeholder = "TEXT",
+     .help = "End the answer before this text",
      .repeatable = true},
-    {.name = "drafter", .kind = OptionKind::kText, .placeholder = "NAME",
+    {.name = "drafter",
+     .kind = OptionKind::kText,
+     .placeholder = "NAME",
      .help = "Who proposes tokens that the model checks many at once: none, or a name of `kinglet list methods`",
      .fallback = "none"},
-    {.name = "draft-budget", .kind = OptionKind::kInteger, .placeholder = "N", .help = "Most tokens of one proposal",
-     .fallback = "8", .min = 1, .max = 64},
+    {.name = "draft-budget",
+     .kind = OptionKind::kInteger,
+     .placeholder = "N",
+     .help = "Most tokens of one proposal",
+     .fallback = "8",
+     .min = 1,
+     .max = 64},
 };
 
 // Sampler descriptors hold numbers; help wants text that lives as long as the program.
@@ -116,10 +150,12 @@ Result<std::string> text_argument(const Arguments& arguments, std::size_t index,
   const auto& positional = arguments.positional();
   if (arguments.given("file")) {
     if (positional.size() > index)
-      return fail(ErrorCode::kInvalidArgument, "both --file and " + std::string(what) + " are given", "Leave one away.");
+      return fail(ErrorCode::kInvalidArgument, "both --file and " + std::string(what) + " are given",
+                  "Leave one away.");
     return read_file(arguments.text("file"), kMaxText);
   }
-  if (positional.size() > index) return positional[index] == "-" ? read_file("-", kMaxText) : Result<std::string>(positional[index]);
+  if (positional.size() > index)
+    return positional[index] == "-" ? read_file("-", kMaxText) : Result<std::string>(positional[index]);
   if (isatty(STDIN_FILENO) == 0) return read_file("-", kMaxText);
   return fail(ErrorCode::kInvalidArgument, std::string(what) + " is missing",
               "Give it as an argument, with --file F, or on standard input.");

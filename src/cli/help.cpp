@@ -87,8 +87,9 @@ std::string option_help(const OptionSpec& option) {
 }
 
 std::string program_help() {
-  std::string out = "Kinglet runs, compresses and measures language models on this machine.\n\n"
-                    "Usage: kinglet COMMAND [arguments] [options]\n";
+  std::string out =
+      "Kinglet runs, compresses and measures language models on this machine.\n\n"
+      "Usage: kinglet COMMAND [arguments] [options]\n";
   for (const CommandGroup group : kGroups) {
     std::string lines;
     for (const Command* command : commands()) {
@@ -99,8 +100,9 @@ std::string program_help() {
     }
     if (!lines.empty()) out += "\n" + std::string(group_title(group)) + ":\n" + lines;
   }
-  return out + "\nMODEL is a name from `kinglet list models`, a file or a folder.\n"
-               "`kinglet COMMAND --help` shows options and examples.\n";
+  return out +
+         "\nMODEL is a name from `kinglet list models`, a file or a folder.\n"
+         "`kinglet COMMAND --help` shows options and examples.\n";
 }
 
 std::string command_help(const Command& command) {

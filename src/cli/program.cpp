@@ -80,7 +80,8 @@ int dispatch(std::span<const std::string_view> words) {
   }
   std::string_view name = words.front();
   if (name == "--version" || name == "-V") name = "version";
-  if (name == "--help" || name == "-h" || (name == "help" && words.size() == 1)) return finish("", print(program_help()));
+  if (name == "--help" || name == "-h" || (name == "help" && words.size() == 1))
+    return finish("", print(program_help()));
   if (name == "help") {
     const Command* command = find_command(words[1]);
     return command == nullptr ? unknown_command(words[1]) : finish("", print(command_help(*command)));
