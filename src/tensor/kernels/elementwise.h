@@ -33,7 +33,7 @@ struct ElementwiseKernels {
 
   void (*exp)(const float* x, std::int64_t n, float* out);   ///< <= 2 ulp; below 2^-126: 0
   void (*tanh)(const float* x, std::int64_t n, float* out);  ///< <= 4 ulp
-  void (*erf)(const float* x, std::int64_t n, float* out);   ///< absolute error <= 3e-7
+  void (*erf)(const float* x, std::int64_t n, float* out);   ///< absolute error <= 4e-7
 
   /// Rotates pairs of one head in place by the angles of its position: cosine and sine have `half` values each, values
   /// from 2 * half on stay. Pairs: (x[2i], x[2i+1]), as llama's GGUF has them. Halves: (x[i], x[i+half]), NEOX.
