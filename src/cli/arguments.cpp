@@ -97,7 +97,7 @@ class Parser {
       } else if (word.starts_with("--")) {
         taken = take_long(word.substr(2));
       } else {
-        taken = take_short(word.substr(1));
+        taken = take_short(word.substr(1), word.substr(1));
       }
       if (!taken) return tl::unexpected<Error>(std::move(taken).error());
     }
@@ -124,7 +124,7 @@ class Parser {
     return unknown("--" + std::string(name), near.empty() ? "" : "--" + near);
   }
 
-  Result<void> take_short(std::string_view word) {
+  Result<void> take_short(std::string_view word, std::string_view whole) {
     for (const auto& option : options_) {
       if (option.letter == 0 || option.letter != word.front()) continue;
       if (word.size() == 1) return take_value(option);
@@ -133,12 +133,12 @@ class Parser {
         return store(option, word);
       }
       if (auto stored = store(option, "1"); !stored) return stored;
-      return take_short(word.substr(1));
+      return take_short(word.substr(1), whole);
     }
     std::vector<std::string_view> names;
     for (const auto& option : options_) names.push_back(option.name);
-    const std::string near = word.size() > 2 ? nearest(word, names) : "";
-    return unknown("-" + std::string(word), near.empty() ? "" : "--" + near);
+    const std::string near = whole.size() > 2 ? nearest(whole, names) : "";
+    return unknown("-" + std::string(whole), near.empty() ? "" : "--" + near);
   }
 
   Result<void> unknown(const std::string& word, const std::string& near) {
