@@ -1,0 +1,106 @@
+// The generation loop, one engine pass at a time. generate() runs it to the end; a server adds requests while it runs.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "decode/sampler_chain.h"
+#include "decode/text_stream.h"
+#include "kinglet/generate.h"
+
+namespace kinglet {
+
+/// What the loop asks of a model, so that it can run on a stand-in.
+struct LoopTarget {
+  Engine* engine = nullptr;
+  const Tokenizer* tokenizer = nullptr;
+  std::int64_t vocabulary = 0, width = 0;
+  std::int64_t context = 0;  ///< most positions of a sequence
+};
+LoopTarget loop_target(Engine& engine);
+
+/// One request on its way.
+struct Stream {
+  std::size_t index = 0;
+  GenerateRequest request;
+  std::unique_ptr<Sequence> own;
+  Sequence* sequence = nullptr;
+  std::vector<TokenId> tokens;  ///< prompt and answer; sequence->length() of them are fed between passes
+  SamplerChain chain;
+  TextStream text;
+  std::unique_ptr<Drafter> drafter;
+  Generation result;
+  std::chrono::steady_clock::time_point started, first_token;
+  bool done = false;
+
+  // The pass that is being made: rows [first_row, first_row + row_count), and where its logits stand. A stream whose
+  // prompt is not finished by this pass wants none.
+  Draft draft;
+  std::int64_t base = 0;
+  std::size_t first_row = 0, row_count = 0, first_wanted = 0, wanted_count = 0;
+  bool decoding() const { return !result.token_ids.empty() || result.target_passes > 0; }
+};
+
+class GenerationLoop {
+ public:
+  GenerationLoop(LoopTarget target, int batch) : target_(target), batch_(batch < 1 ? 1 : batch) {}
+
+  /// Queues a request; it starts as soon as fewer than `batch` run.
+  void add(std::size_t index, GenerateRequest request);
+  bool idle() const { return waiting_.empty() && running_.empty(); }
+  /// One pass over all running requests. An error is the engine's and ends them all.
+  Result<void> step();
+  /// Ends everything that runs or waits.
+  void cancel(const std::string& reason = "cancelled");
+
+  std::function<void(std::size_t, Generation)> on_done;
+
+ private:
+  /// A row whose head is computed for some tokens only.
+  struct Mask {
+    std::size_t wanted;
+    std::vector<TokenId> ids;
+  };
+
+  void start();
+  Result<void> open(Stream& stream);
+  void plan();
+  void plan_decode(Stream& stream, std::size_t spare_rows);
+  void plan_prefill(Stream& stream, std::size_t spare_rows);
+  void constrain_draft(Stream& stream);
+  void add_rows(Stream& stream);
+  Result<void> execute();
+  Result<void> execute_by_parts(bool tree);
+  Result<void> advance(Stream& stream);
+  Result<TokenId> draw(Stream& stream, std::size_t wanted);
+  bool take(Stream& stream, TokenId id);
+  Result<void> settle(Stream& stream);
+  void report_logprobs(Stream& stream, TokenId id);
+  void finish(Stream& stream, std::string reason);
+  void finish_with(Stream& stream, Error error);
+  void sweep();
+  const Mask* mask_of(std::size_t wanted) const;
+
+  LoopTarget target_;
+  int batch_;
+  std::deque<std::unique_ptr<Stream>> waiting_;
+  std::vector<std::unique_ptr<Stream>> running_;
+
+  // One pass. The vectors keep their memory from pass to pass.
+  std::vector<Row> rows_;
+  std::vector<TokenId> ids_;
+  std::vector<std::int32_t> positions_, wanted_, path_;
+  std::vector<float> logits_, hidden_, kept_row_;
+  std::vector<Mask> masks_;
+  std::size_t mask_count_ = 0;
+  Candidates candidates_;
+  Draft pruned_;
+};
+
+}  // namespace kinglet
