@@ -69,6 +69,7 @@ class Metadata {
   /// Adds or replaces.
   void set(std::string_view key, MetadataValue value);
   void set_integer(std::string_view key, std::int64_t value, MetadataType type = MetadataType::kUint32);
+  /// Rounded to f32 where that is the type, so that a written file reads back equal.
   void set_number(std::string_view key, double value, MetadataType type = MetadataType::kFloat32);
   void set_flag(std::string_view key, bool value);
   void set_string(std::string_view key, std::string_view value);

@@ -264,15 +264,15 @@ Result<GgufDirectory> parse_gguf(std::span<const std::byte> bytes, std::string_v
     if (!seen.insert(tensor.name).second)
       return fail(ErrorCode::kCorrupt, "the tensor '" + printable(tensor.name) + "' stands twice",
                   std::string(kReconvertHint), reader.place(start));
-    extents.push_back({offset, tensor.bytes, i});
     directory.tensors.push_back(std::move(tensor));
+    extents.push_back({offset, directory.tensors.back().bytes, &directory.tensors.back().name});
   }
   KINGLET_TRY(const std::uint64_t data, checked_align(reader.position(), alignment, "the data's begin"));
   if (data > bytes.size() && tensors > 0)
     return fail(ErrorCode::kCorrupt, "the file ends before its first tensor", std::string(kDamagedHint),
                 reader.place(bytes.size()));
   const std::uint64_t section = data > bytes.size() ? 0 : bytes.size() - data;
-  KINGLET_CHECK(check_tiling(extents, directory.tensors, alignment, section, file, data));
+  KINGLET_CHECK(check_tiling(extents, alignment, section, file, data));
   for (const Extent& extent : extents) directory.offsets.push_back(data + extent.begin);
   return directory;
 }

@@ -155,7 +155,7 @@ void Metadata::set_integer(std::string_view key, std::int64_t value, MetadataTyp
   set(key, MetadataValue{type, false, value});
 }
 void Metadata::set_number(std::string_view key, double value, MetadataType type) {
-  set(key, MetadataValue{type, false, value});
+  set(key, MetadataValue{type, false, type == MetadataType::kFloat32 ? static_cast<float>(value) : value});
 }
 void Metadata::set_flag(std::string_view key, bool value) {
   set(key, MetadataValue{MetadataType::kBool, false, static_cast<std::int64_t>(value)});
@@ -170,6 +170,8 @@ void Metadata::set_integers(std::string_view key, std::vector<std::int64_t> valu
   set(key, MetadataValue{type, true, std::move(values)});
 }
 void Metadata::set_numbers(std::string_view key, std::vector<double> values, MetadataType type) {
+  if (type == MetadataType::kFloat32)
+    for (double& value : values) value = static_cast<float>(value);
   set(key, MetadataValue{type, true, std::move(values)});
 }
 void Metadata::erase(std::string_view key) {

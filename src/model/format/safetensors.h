@@ -16,12 +16,26 @@
 
 namespace kinglet {
 
-/// The validated header of one file. Names are as the file has them.
+/// A tensor of a file, under the name that the file gives it.
+struct SafetensorsTensor {
+  std::string name;
+  std::string dtype;                ///< "BF16"
+  const BlockType* type = nullptr;  ///< null for dtypes that no tensor of ours has (BOOL, F8_E4M3)
+  std::vector<std::int64_t> shape;
+  std::uint64_t offset = 0;  ///< from the file's start
+  std::uint64_t bytes = 0;
+  bool operator==(const SafetensorsTensor&) const = default;
+};
+
+/// The validated header of one file.
 struct SafetensorsDirectory {
-  std::vector<TensorInfo> tensors;                            ///< in the order of their data
-  std::vector<std::uint64_t> offsets;                         ///< of each tensor, from the file's start
+  std::vector<SafetensorsTensor> tensors;                     ///< in the order of the header
   std::vector<std::pair<std::string, std::string>> metadata;  ///< __metadata__
 };
+
+/// The block type of a dtype; null if there is none. And back: "" where the type has no dtype.
+const BlockType* safetensors_type(std::string_view dtype);
+std::string_view safetensors_dtype(const BlockType& type);
 
 /// Reads and validates the header, and that the data is there. `file` is for messages.
 Result<SafetensorsDirectory> parse_safetensors(std::span<const std::byte> bytes, std::string_view file);

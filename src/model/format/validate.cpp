@@ -95,19 +95,19 @@ Result<std::uint64_t> tensor_bytes(std::string_view name, const BlockType& type,
   return checked_multiply(values / type.block_values, type.block_bytes, quoted + "'s size");
 }
 
-Result<void> check_tiling(std::vector<Extent> extents, std::span<const TensorInfo> tensors, std::uint64_t alignment,
-                          std::uint64_t section, std::string_view file, std::uint64_t section_start) {
+Result<void> check_tiling(std::vector<Extent> extents, std::uint64_t alignment, std::uint64_t section,
+                          std::string_view file, std::uint64_t section_start) {
   const auto place = [&](std::uint64_t offset) {
     std::uint64_t absolute = section_start;
     if (__builtin_add_overflow(absolute, offset, &absolute)) absolute = UINT64_MAX;
     return std::string(file) + ", byte " + std::to_string(absolute);
   };
   std::sort(extents.begin(), extents.end(), [](const Extent& a, const Extent& b) {
-    return a.begin != b.begin ? a.begin < b.begin : a.tensor < b.tensor;
+    return a.begin != b.begin ? a.begin < b.begin : *a.name < *b.name;
   });
   std::uint64_t expected = 0, end = 0;
   for (const Extent& extent : extents) {
-    const std::string quoted = "tensor '" + printable(tensors[extent.tensor].name) + "'";
+    const std::string quoted = "tensor '" + printable(*extent.name) + "'";
     if (extent.begin % alignment != 0)
       return fail(ErrorCode::kCorrupt,
                   quoted + "'s offset " + std::to_string(extent.begin) + " is not a multiple of the alignment " +

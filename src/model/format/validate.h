@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "kinglet/block_type.h"
-#include "kinglet/checkpoint.h"
 #include "kinglet/result.h"
 
 namespace kinglet {
@@ -26,13 +25,13 @@ Result<std::uint64_t> tensor_bytes(std::string_view name, const BlockType& type,
 /// The bytes [begin, begin + size) of a file that one tensor claims.
 struct Extent {
   std::uint64_t begin = 0, size = 0;
-  std::size_t tensor = 0;
+  const std::string* name = nullptr;
 };
 /// Extents relative to the data section must follow each other without gap or overlap, each at the next multiple of
 /// `alignment`, and fill a section of `section` bytes (a last padding may be there or not). `file` and `section_start`
 /// give errors their place.
-Result<void> check_tiling(std::vector<Extent> extents, std::span<const TensorInfo> tensors, std::uint64_t alignment,
-                          std::uint64_t section, std::string_view file, std::uint64_t section_start);
+Result<void> check_tiling(std::vector<Extent> extents, std::uint64_t alignment, std::uint64_t section,
+                          std::string_view file, std::uint64_t section_start);
 
 /// The error for bytes that are no model of a known format: names what they seem to be (zip, gzip, HTML, Git LFS
 /// pointer, pickle, ...) and what to do.
