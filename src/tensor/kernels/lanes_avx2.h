@@ -10,7 +10,8 @@
 
 namespace kinglet::isa_avx2 {
 
-constexpr int kMaxAccumulators = 6;
+constexpr int kMaxAccumulators = 6;  ///< two of 16 registers each
+constexpr int kMaxRows = 3;
 
 struct V {
   __m256 a, b;

@@ -9,7 +9,8 @@
 
 namespace kinglet::isa_avx512 {
 
-constexpr int kMaxAccumulators = 24;
+constexpr int kMaxAccumulators = 24;  ///< of 32 registers
+constexpr int kMaxRows = 6;
 
 struct V {
   __m512 v;

@@ -10,7 +10,8 @@
 
 namespace kinglet::isa_neon {
 
-constexpr int kMaxAccumulators = 4;
+constexpr int kMaxAccumulators = 6;  ///< four of 32 registers each
+constexpr int kMaxRows = 3;
 
 struct V {
   float32x4_t v[4];

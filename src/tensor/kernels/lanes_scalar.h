@@ -10,7 +10,8 @@
 
 namespace kinglet::isa_scalar {
 
-constexpr int kMaxAccumulators = 4;  ///< register tile of a kernel, in 16-lane vectors
+constexpr int kMaxAccumulators = 2;  ///< register tile of a kernel, in 16-lane vectors
+constexpr int kMaxRows = 2;
 
 struct V {
   float v[16];

@@ -21,6 +21,8 @@
 
 namespace kinglet {
 
+inline constexpr int kTileLanes = 16;
+
 struct TileFormat {
   int width = 4;          ///< bits a stored code: 4, 5, 6 or 8
   bool biased = false;    ///< stored = code + 2^(width-1)

@@ -1,0 +1,86 @@
+// Attention over keys and values kept in groups of 16 positions. Scores, softmax and weighted sums of a chunk of 256
+// positions for a tile of query rows that share a KV head, so that keys and values are read once for all of them.
+//
+// One arithmetic: a score is one f32 accumulator over the head's inputs in ascending order, in the lane of its position
+// (mod 16); a chunk's weights are summed in 16 lanes and one tree; a value is accumulated in the order of positions;
+// chunks start at multiples of 256 from position 0 and are merged in ascending order. A position that a row does not
+// see has weight exactly 0, and adding it changes nothing. So neither the tile's other rows, nor how a prompt was
+// split, nor the instruction set can change a bit.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/cpu.h"
+
+namespace kinglet {
+
+inline constexpr int kKvGroup = 16;                    ///< positions of a group: one a lane
+inline constexpr int kKvChunk = 256;                   ///< positions of a chunk, and of a page
+inline constexpr int kKvGroups = kKvChunk / kKvGroup;  ///< groups of a chunk
+
+/// How keys and values are kept. kInt8 has one scale a position and head, for the key and for the value.
+/// kWideInt8 is what unpacking kInt8 gives: its integers as f32, and the scales.
+enum class KvStorage : std::uint8_t { kF32, kF16, kBf16, kInt8, kWideInt8 };
+inline constexpr int kKvStorages = 5;
+
+/// Where the values of a group lie. Keys: [key_length][16 positions]. Values: [16 positions][value_stride]. With
+/// scales: 16 of them (f32) behind, at scale_offset. Groups are 64-byte aligned.
+struct KvLayout {
+  KvStorage storage = KvStorage::kF16;
+  int key_length = 0, value_length = 0;
+
+  int element_bytes() const;
+  bool scaled() const { return storage == KvStorage::kInt8 || storage == KvStorage::kWideInt8; }
+  int value_stride() const { return (value_length + 15) / 16 * 16; }
+  std::size_t key_scale_offset() const;
+  std::size_t value_scale_offset() const;
+  std::size_t key_group_bytes() const { return key_scale_offset() + (scaled() ? 64 : 0); }
+  std::size_t value_group_bytes() const { return value_scale_offset() + (scaled() ? 64 : 0); }
+  std::size_t page_bytes() const { return kKvGroups * (key_group_bytes() + value_group_bytes()); }
+  /// The layout that unpacking gives: kF32, or kWideInt8.
+  KvLayout wide() const;
+};
+
+/// Copies one position's key (or value) between groups of the same layout.
+void copy_key(const KvLayout& layout, const std::byte* from, int from_lane, std::byte* to, int to_lane);
+void copy_value(const KvLayout& layout, const std::byte* from, int from_lane, std::byte* to, int to_lane);
+
+using KvGroups = const std::byte* const*;  ///< pointers to groups in the order of their positions
+
+struct AttentionKernels {
+  /// Packs a key (value) of one position into its lane. f16 saturates at 65,504, so that no stored value is infinite.
+  void (*store_key[kKvStorages])(const float* key, int key_length, std::byte* group, int lane);
+  void (*store_value[kKvStorages])(const float* value, int value_length, std::byte* group, int lane);
+
+  /// One group in the wide layout.
+  void (*unpack_key[kKvStorages])(const std::byte* group, int key_length, std::byte* wide);
+  void (*unpack_value[kKvStorages])(const std::byte* group, int value_stride, std::byte* wide);
+
+  /// q[d * rows + r] = x[d] * scale: puts a query into column r of a tile.
+  void (*stage_query)(const float* x, float scale, int key_length, int rows, int r, float* q);
+
+  /// scores[r * 256 + 16 g + lane] = sum over d of q[d * rows + r] * key, for `count` groups. `next` (may be null):
+  /// at least `count` groups that will be read afterwards.
+  void (*scores[kKvStorages])(const float* q, int rows, int key_length, KvGroups groups, int count, KvGroups next,
+                              float* scores);
+  /// Turns one row's scores of the groups [begin, end) into weights e^(score - maximum); positions outside [first,
+  /// last] (of the chunk, inside these groups) get 0. cap > 0: cap * tanh(score / cap) first. Nothing visible (first >
+  /// last, or all scores -infinity): weights 0, maximum -infinity, sum 0.
+  void (*softmax)(float* scores, int begin, int end, int first, int last, float cap, float* maximum, float* sum);
+  /// out[r * value_stride + v] += sum over positions of weights[r * 256 + 16 g + lane] * value, in order.
+  void (*values[kKvStorages])(const float* weights, int rows, int value_stride, KvGroups groups, int count,
+                              KvGroups next, float* out);
+  /// Adds a chunk's result to what came before it. Start with maximum -infinity, sum 0, out 0.
+  void (*merge)(float* out, float* maximum, float* sum, const float* chunk_out, float chunk_maximum, float chunk_sum,
+                int value_stride);
+  /// result[v] = out[v] / sum, for value_length values.
+  void (*finish)(const float* out, float sum, int value_length, float* result);
+};
+
+/// Null where the set is not built into this program.
+const AttentionKernels* attention_kernels(Isa isa);
+/// The table of active_isa().
+const AttentionKernels& attention();
+
+}  // namespace kinglet
