@@ -58,7 +58,7 @@ class Model {
 
  private:
   Model();
-  friend struct ModelLoader;
+  friend class ModelLoader;
   ModelConfig config_;
   Metadata metadata_;
   std::string path_;

@@ -26,7 +26,7 @@ TileRange share_of(std::int64_t tiles, int thread, int threads) {
 }  // namespace
 
 Result<void> ModelLoader::configure() {
-  std::string name = checkpoint.architecture();
+  std::string name = checkpoint_.architecture();
   if (name.empty()) {
     return fail(ErrorCode::kCorrupt, "general.architecture is missing",
                 "Is this a model, or an adapter or a vocabulary?");
@@ -39,12 +39,12 @@ Result<void> ModelLoader::configure() {
     return fail(ErrorCode::kUnsupported, "the architecture '" + name + "' is not supported",
                 "Kinglet runs: " + known + ".");
   }
-  KINGLET_TRY(model.config_, architecture->configure(checkpoint.metadata()));
-  const TensorInfo* embedding = checkpoint.find("token_embd.weight");
+  KINGLET_TRY(model_.config_, architecture->configure(checkpoint_.metadata()));
+  const TensorInfo* embedding = checkpoint_.find("token_embd.weight");
   if (embedding == nullptr || embedding->shape.size() != 2) {
     return fail(ErrorCode::kCorrupt, "token_embd.weight is missing or no matrix");
   }
-  model.config_.vocabulary = embedding->rows();
+  model_.config_.vocabulary = embedding->rows();
   if (embedding->rows() > limits::kVocabulary) {
     return fail(ErrorCode::kCorrupt, "a vocabulary of " + std::to_string(embedding->rows()) + " tokens is too large");
   }
@@ -53,19 +53,19 @@ Result<void> ModelLoader::configure() {
 
 Result<void> ModelLoader::matrix(const std::string& name, std::int64_t outputs, std::int64_t inputs,
                                  std::unique_ptr<Linear>& to) {
-  const TensorInfo* tensor = checkpoint.find(name);
+  const TensorInfo* tensor = checkpoint_.find(name);
   if (tensor == nullptr) return fail(ErrorCode::kCorrupt, "the tensor " + name + " is missing");
   if (tensor->shape.size() != 2 || tensor->rows() != outputs || tensor->columns() != inputs) {
     return fail(ErrorCode::kCorrupt, name + " is " + shape_text(*tensor) + ", the hyperparameters ask for " +
                                          std::to_string(outputs) + " x " + std::to_string(inputs));
   }
-  KINGLET_TRY(to, make_linear(checkpoint, *tensor));
+  KINGLET_TRY(to, make_linear(checkpoint_, *tensor));
   slots_.push_back({&to, tensor});
   return {};
 }
 
 Result<void> ModelLoader::vector(const std::string& name, std::int64_t length, Vector& to) {
-  const TensorInfo* tensor = checkpoint.find(name);
+  const TensorInfo* tensor = checkpoint_.find(name);
   if (tensor == nullptr) return fail(ErrorCode::kCorrupt, "the tensor " + name + " is missing");
   if (tensor->elements() != length) {
     return fail(ErrorCode::kCorrupt, name + " has " + shape_text(*tensor) + " values, the hyperparameters ask for " +
@@ -74,7 +74,7 @@ Result<void> ModelLoader::vector(const std::string& name, std::int64_t length, V
   if (tensor->type->decode == nullptr) {
     return fail(ErrorCode::kUnsupported, name + " is stored as " + std::string(tensor->type->name));
   }
-  KINGLET_TRY(TensorData data, checkpoint.data(*tensor));
+  KINGLET_TRY(TensorData data, checkpoint_.data(*tensor));
   to.resize(std::size_t(length));
   tensor->type->decode(data.bytes.data(), std::size_t(length) / std::size_t(tensor->type->block_values), to.data());
   for (float value : to) {
@@ -84,18 +84,18 @@ Result<void> ModelLoader::vector(const std::string& name, std::int64_t length, V
 }
 
 Result<void> ModelLoader::optional_vector(const std::string& name, std::int64_t length, Vector& to) {
-  if (checkpoint.find(name) == nullptr) return {};
+  if (checkpoint_.find(name) == nullptr) return {};
   return vector(name, length, to);
 }
 
 Result<void> ModelLoader::norm(const std::string& name, Vector& weight, Vector& bias) {
-  KINGLET_CHECK(vector(name + ".weight", model.config_.width, weight));
-  if (model.config_.norm == NormKind::kLayer) KINGLET_CHECK(vector(name + ".bias", model.config_.width, bias));
+  KINGLET_CHECK(vector(name + ".weight", model_.config_.width, weight));
+  if (model_.config_.norm == NormKind::kLayer) KINGLET_CHECK(vector(name + ".bias", model_.config_.width, bias));
   return {};
 }
 
 Result<void> ModelLoader::layer_norms(const std::string& prefix, LayerWeights& layer) {
-  const ModelConfig& config = model.config_;
+  const ModelConfig& config = model_.config_;
   const bool after = config.post_norm;
   KINGLET_CHECK(
       norm(prefix + (after ? "attn_output_norm" : "attn_norm"), layer.attention_norm, layer.attention_norm_bias));
@@ -113,10 +113,10 @@ Result<void> ModelLoader::layer_norms(const std::string& prefix, LayerWeights& l
 }
 
 Result<void> ModelLoader::layer(int index) {
-  const ModelConfig& config = model.config_;
+  const ModelConfig& config = model_.config_;
   const LayerConfig& sizes = config.per_layer[std::size_t(index)];
   const std::string prefix = "blk." + std::to_string(index) + ".";
-  LayerWeights& layer = model.layers.emplace_back();
+  LayerWeights& layer = model_.layers.emplace_back();
   const std::int64_t queries = sizes.heads * config.key_length;
   const std::int64_t keys = sizes.kv_heads * config.key_length;
   const std::int64_t values = sizes.kv_heads * config.value_length;
@@ -139,25 +139,25 @@ Result<void> ModelLoader::layer(int index) {
 }
 
 Result<void> ModelLoader::find_weights() {
-  ModelConfig& config = model.config_;
-  model.layers.reserve(std::size_t(config.layers));  // slots_ points into it
+  ModelConfig& config = model_.config_;
+  model_.layers.reserve(std::size_t(config.layers));  // slots_ points into it
   for (int i = 0; i < config.layers; ++i) KINGLET_CHECK(layer(i));
-  if (!config.post_norm) KINGLET_CHECK(norm("output_norm", model.output_norm, model.output_norm_bias));
+  if (!config.post_norm) KINGLET_CHECK(norm("output_norm", model_.output_norm, model_.output_norm_bias));
   if (config.embedding_norm) {
-    KINGLET_CHECK(norm("token_embd_norm", model.embedding_norm, model.embedding_norm_bias));
+    KINGLET_CHECK(norm("token_embd_norm", model_.embedding_norm, model_.embedding_norm_bias));
   }
   if (config.position_embedding) {
-    KINGLET_CHECK(matrix("position_embd.weight", config.context, config.width, model.position_embedding));
+    KINGLET_CHECK(matrix("position_embd.weight", config.context, config.width, model_.position_embedding));
   }
   if (config.token_type_embedding) {
-    const TensorInfo* types = checkpoint.find("token_types.weight");
-    KINGLET_CHECK(matrix("token_types.weight", types == nullptr ? 2 : types->rows(), config.width, model.token_types));
+    const TensorInfo* types = checkpoint_.find("token_types.weight");
+    KINGLET_CHECK(matrix("token_types.weight", types == nullptr ? 2 : types->rows(), config.width, model_.token_types));
   }
-  if (checkpoint.find("output.weight") != nullptr) {
-    KINGLET_CHECK(matrix("output.weight", config.vocabulary, config.width, model.head));
+  if (checkpoint_.find("output.weight") != nullptr) {
+    KINGLET_CHECK(matrix("output.weight", config.vocabulary, config.width, model_.head));
   }
-  KINGLET_CHECK(matrix("token_embd.weight", config.vocabulary, config.width, model.embedding));
-  if (checkpoint.find("rope_freqs.weight") != nullptr) {
+  KINGLET_CHECK(matrix("token_embd.weight", config.vocabulary, config.width, model_.embedding));
+  if (checkpoint_.find("rope_freqs.weight") != nullptr) {
     KINGLET_CHECK(vector("rope_freqs.weight", config.rope_dimensions / 2, config.rope_factors));
   }
   return check_memory();
@@ -177,43 +177,43 @@ Result<void> ModelLoader::check_memory() const {
 }
 
 Result<void> ModelLoader::pack() {
-  const int threads = model.pool_->size();
+  const int threads = model_.pool_->size();
   std::vector<std::size_t> sizes(std::size_t(threads), 0);
   for (const Slot& slot : slots_) {
     for (int t = 0; t < threads; ++t) {
       sizes[std::size_t(t)] +=
-          Arena::aligned((*slot.place)->packed_bytes(share_of((*slot.place)->tiles(), t, threads)));
+          Model::Arena::aligned((*slot.place)->packed_bytes(share_of((*slot.place)->tiles(), t, threads)));
     }
   }
-  KINGLET_TRY(model.arena_->memory, Arena::allocate(sizes));
+  KINGLET_TRY(model_.arena_->memory, Model::Arena::allocate(sizes));
 
   std::vector<std::vector<Linear::Share>> shares(slots_.size());
   for (auto& each : shares) each.resize(std::size_t(threads));
   std::vector<std::atomic<int>> remaining(slots_.size());
   for (auto& count : remaining) count = threads;
-  model.pool_->run([&](int t) {
-    std::byte* to = model.arena_->memory[std::size_t(t)].data();
+  model_.pool_->run([&](int t) {
+    std::byte* to = model_.arena_->memory[std::size_t(t)].data();
     for (std::size_t i = 0; i < slots_.size(); ++i) {
       const Linear& linear = **slots_[i].place;
       const TileRange range = share_of(linear.tiles(), t, threads);
       linear.pack(range, to);
       shares[i][std::size_t(t)] = {range, to};
-      to += Arena::aligned(linear.packed_bytes(range));
+      to += Model::Arena::aligned(linear.packed_bytes(range));
       // The last thread to finish a tensor drops its pages, so that file and packed copy are never both whole in
       // memory.
-      if (remaining[i].fetch_sub(1) == 1) checkpoint.release(*slots_[i].tensor);
+      if (remaining[i].fetch_sub(1) == 1) checkpoint_.release(*slots_[i].tensor);
     }
   });
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     Linear& linear = **slots_[i].place;
     linear.adopt(shares[i]);
-    model.weight_bytes_ += linear.bytes();
+    model_.weight_bytes_ += linear.bytes();
   }
-  model.bytes_per_token_ = model.weight_bytes_;
-  for (const auto* unread : {&model.position_embedding, &model.token_types}) {
-    if (*unread) model.bytes_per_token_ -= (*unread)->bytes();
+  model_.bytes_per_token_ = model_.weight_bytes_;
+  for (const auto* unread : {&model_.position_embedding, &model_.token_types}) {
+    if (*unread) model_.bytes_per_token_ -= (*unread)->bytes();
   }
-  if (model.head) model.bytes_per_token_ -= model.embedding->bytes();
+  if (model_.head) model_.bytes_per_token_ -= model_.embedding->bytes();
   return {};
 }
 

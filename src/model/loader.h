@@ -5,9 +5,9 @@
 
 namespace kinglet {
 
-struct ModelLoader {
-  const Checkpoint& checkpoint;
-  Model& model;
+class ModelLoader {
+ public:
+  ModelLoader(const Checkpoint& checkpoint, Model& model) : checkpoint_(checkpoint), model_(model) {}
 
   Result<void> configure();
   Result<void> find_weights();
@@ -28,6 +28,8 @@ struct ModelLoader {
   Result<void> norm(const std::string& name, Vector& weight, Vector& bias);
   Result<void> check_memory() const;
 
+  const Checkpoint& checkpoint_;
+  Model& model_;
   std::vector<Slot> slots_;
 };
 

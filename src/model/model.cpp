@@ -34,7 +34,7 @@ Result<std::shared_ptr<const Model>> Model::load(std::unique_ptr<Checkpoint> che
   model->file_bytes_ = checkpoint->file_bytes();
   model->metadata_ = checkpoint->metadata();
   model->arena_ = std::make_unique<Arena>();
-  ModelLoader loader{*checkpoint, *model, {}};
+  ModelLoader loader(*checkpoint, *model);
   KINGLET_CHECK(loader.configure());
   KINGLET_CHECK(loader.find_weights());
   model->pool_ = std::make_unique<ThreadPool>(options.threads);

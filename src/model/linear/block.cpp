@@ -15,8 +15,8 @@ class BlockLinear final : public Linear {
  public:
   BlockLinear(PackPlan plan, TensorData source) : plan_(plan), source_(std::move(source)) {}
 
-  std::int64_t outputs() const override { return plan_.rows; }
-  std::int64_t inputs() const override { return plan_.columns; }
+  std::int64_t outputs() const override { return plan_.outputs; }
+  std::int64_t inputs() const override { return plan_.inputs; }
   InputFormat input_format() const override { return plan_.input; }
   std::uint64_t bytes() const override { return std::uint64_t(tiles()) * tile_bytes(plan_); }
 
@@ -26,14 +26,14 @@ class BlockLinear final : public Linear {
       const std::int64_t end = std::min(range.end, share.tiles.end);
       if (begin >= end) continue;
       const std::byte* tiles = share.data + std::size_t(begin - share.tiles.begin) * tile_bytes(plan_);
-      const std::int64_t outputs = std::min((end - begin) * kTileRows, plan_.rows - begin * kTileRows);
+      const std::int64_t outputs = std::min((end - begin) * kTileRows, plan_.outputs - begin * kTileRows);
       multiply_tiles(plan_, tiles, int(end - begin), int(outputs), x, y + begin * kTileRows, stride);
     }
   }
 
   void gather(std::span<const std::int32_t> ids, float* out) const override {
     for (std::size_t i = 0; i < ids.size(); ++i) {
-      unpack_row(plan_, tile(ids[i] / kTileRows), ids[i] % kTileRows, out + i * std::size_t(plan_.columns));
+      unpack_row(plan_, tile(ids[i] / kTileRows), ids[i] % kTileRows, out + i * std::size_t(plan_.inputs));
     }
   }
 

@@ -1,0 +1,31 @@
+// Rotary positions (Su et al. 2021): cosines and sines of the rows of a call, one table for each kind of layer.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kinglet/architecture.h"
+
+namespace kinglet {
+
+/// Layers differ in base and scale (Gemma: sliding and full ones). Equal pairs share a table.
+struct RopeTables {
+  struct Kind {
+    double base, scale;
+    std::vector<double> frequencies;  ///< [rope_dimensions / 2], radians a position
+  };
+  std::vector<Kind> kinds;
+  std::vector<int> of_layer;  ///< index into kinds
+
+  explicit RopeTables(const ModelConfig& config);
+
+  /// Fills cosines and sines [kinds, max_rows, dimensions / 2] for the rows of `positions` in [begin, end).
+  void fill(std::span<const std::int32_t> positions, std::size_t begin, std::size_t end, std::size_t max_rows,
+            float* cosines, float* sines) const;
+};
+
+std::size_t rope_table_count(const ModelConfig& config);
+
+}  // namespace kinglet
