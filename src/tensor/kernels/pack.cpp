@@ -1,0 +1,270 @@
+// From a file's row-major blocks to tiles, and exact values back.
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <numeric>
+#include <utility>
+#include <vector>
+
+#include "tensor/kernels/matmul.h"
+#include "tensor/kernels/matmul_kernels.h"
+#include "tensor/kernels/pack_tile-inl.h"
+
+namespace kinglet {
+namespace {
+
+constexpr int kUnitInputs = 256;  // of the formats with kMultiples
+
+bool holds(const TileFormat& format, const BlockType& type) {
+  const CodeForm& form = type.form;
+  if (format.codebook) {
+    if (!form.codebook || form.bits > 4) return false;
+  } else if (form.codebook) {
+    if (format.width < 8) return false;  // the values themselves are stored
+  } else if (form.is_signed) {
+    if (!format.biased || form.bits > format.width) return false;
+  } else if (form.bits > format.width - (format.biased ? 1 : 0)) {
+    return false;
+  }
+  if (form.group % format.group != 0 || (form.has_minimum && !format.minimum)) return false;
+  if (format.scales == ScaleForm::kFloat32) return true;
+  return format.scales == form.scales && (form.scales != ScaleForm::kMultiples || type.block_values == kUnitInputs);
+}
+
+int code_format(const BlockType& type) {
+  int best = -1;
+  double best_bytes = 0;
+  for (int i = 0; i < kTileFormatCount; ++i) {
+    const TileFormat& format = kTileFormats[i];
+    const double bytes = static_cast<double>(format.unit_bytes()) / format.blocks_per_unit();
+    if (holds(format, type) && (best < 0 || bytes < best_bytes)) {
+      best = i;
+      best_bytes = bytes;
+    }
+  }
+  return best;
+}
+
+// Two-byte float types keep their storage. Which one it is, the decoder tells.
+int float_format(const BlockType& type) {
+  if (type.block_values != 1 || type.block_bytes != 2) return kTileFloat32;
+  const auto decodes_as = [&](float (*convert)(std::uint16_t)) {
+    for (std::uint16_t bits : {0x3C00, 0x3F80, 0x0001, 0xC123, 0x7BFF}) {
+      std::byte data[2];
+      std::memcpy(data, &bits, 2);
+      float value;
+      type.decode(data, 1, &value);
+      if (value != convert(bits)) return false;
+    }
+    return true;
+  };
+  if (decodes_as(f16_to_f32)) return kTileFloat16;
+  return decodes_as(bf16_to_f32) ? kTileBfloat16 : kTileFloat32;
+}
+
+// The rows of one tile, spread out for a run of inputs: what the type's functions give, lane by lane.
+struct Spread {
+  std::size_t inputs = 0, groups = 0, blocks = 0;  // a lane
+  std::vector<std::int8_t> codes;
+  std::vector<float> scales, minimums, units, minimum_units;
+  std::vector<std::int8_t> scale_multiples, minimum_multiples;
+
+  Spread(const BlockType& type, std::size_t lane_inputs)
+      : inputs(lane_inputs), groups(lane_inputs / type.form.group), blocks(lane_inputs / type.block_values) {
+    codes.resize(kTileLanes * inputs);
+    for (std::vector<float>* floats : {&scales, &minimums}) floats->resize(kTileLanes * groups);
+    for (std::vector<float>* floats : {&units, &minimum_units}) floats->resize(kTileLanes * blocks);
+    for (std::vector<std::int8_t>* bytes : {&scale_multiples, &minimum_multiples}) bytes->resize(kTileLanes * groups);
+  }
+
+  void clear(int lane) {
+    std::fill_n(codes.data() + lane * inputs, inputs, std::int8_t{0});
+    for (std::vector<float>* floats : {&scales, &minimums}) std::fill_n(floats->data() + lane * groups, groups, 0.0f);
+    for (std::vector<float>* floats : {&units, &minimum_units})
+      std::fill_n(floats->data() + lane * blocks, blocks, 0.0f);
+    for (std::vector<std::int8_t>* bytes : {&scale_multiples, &minimum_multiples})
+      std::fill_n(bytes->data() + lane * groups, groups, std::int8_t{0});
+  }
+
+  // `count` inputs of one row, from `data` on.
+  void read(const BlockType& type, const TileFormat& format, int lane, const std::byte* data, std::size_t count) {
+    const std::size_t some_blocks = count / type.block_values;
+    std::int8_t* to = codes.data() + lane * inputs;
+    type.codes(data, some_blocks, to, scales.data() + lane * groups, minimums.data() + lane * groups);
+    if (format.scales == ScaleForm::kMultiples) {
+      type.multiples(data, some_blocks, units.data() + lane * blocks, minimum_units.data() + lane * blocks,
+                     scale_multiples.data() + lane * groups, minimum_multiples.data() + lane * groups);
+    }
+    if (type.form.codebook && !format.codebook) {
+      for (std::size_t i = 0; i < count; ++i) to[i] = type.form.codebook[to[i]];
+    }
+    const int bias = format.bias();
+    for (std::size_t i = 0; i < count; ++i) to[i] = static_cast<std::int8_t>(to[i] + bias);
+  }
+};
+
+void put_halves(const float* from, std::size_t stride, unsigned char* out) {
+  std::uint16_t halves[kTileLanes];
+  for (int lane = 0; lane < kTileLanes; ++lane) halves[lane] = f32_to_f16(from[lane * stride]);
+  std::memcpy(out, halves, sizeof halves);
+}
+
+// One row of scales (or minimums) of a block: group `group` of each lane.
+unsigned char* put_scales(const TileFormat& format, const std::vector<float>& values,
+                          const std::vector<std::int8_t>& multiples, std::size_t groups, std::size_t group,
+                          unsigned char* out) {
+  if (format.scales == ScaleForm::kFloat16) {
+    put_halves(values.data() + group, groups, out);
+  } else if (format.scales == ScaleForm::kFloat32) {
+    for (int lane = 0; lane < kTileLanes; ++lane) std::memcpy(out + 4 * lane, &values[lane * groups + group], 4);
+  } else {
+    for (int lane = 0; lane < kTileLanes; ++lane)
+      out[lane] = static_cast<unsigned char>(multiples[lane * groups + group]);
+  }
+  return out + kTileLanes * format.scale_size();
+}
+
+unsigned char* put_units(const MatmulKernels& kernels, const BlockType& type, const TileFormat& format,
+                         const Spread& spread, std::size_t count, unsigned char* out) {
+  for (std::size_t input = 0; input < count; input += kBlockInputs) {
+    if (format.header_bytes() > 0 && input % kUnitInputs == 0) {
+      put_halves(spread.units.data() + input / kUnitInputs, spread.blocks, out);
+      if (format.minimum) put_halves(spread.minimum_units.data() + input / kUnitInputs, spread.blocks, out + 32);
+      out += format.header_bytes();
+    }
+    kernels.interleave(reinterpret_cast<const std::uint8_t*>(spread.codes.data()) + input, spread.inputs, format.width,
+                       out);
+    out += format.code_bytes();
+    for (const bool minimum : {false, true}) {
+      if (minimum && !format.minimum) break;
+      for (int group = 0; group < format.groups(); ++group) {
+        const std::size_t at = (input + group * format.group) / type.form.group;
+        out = put_scales(format, minimum ? spread.minimums : spread.scales,
+                         minimum ? spread.minimum_multiples : spread.scale_multiples, spread.groups, at, out);
+      }
+    }
+  }
+  return out;
+}
+
+void pack_codes(const PackPlan& plan, const std::byte* source, std::int64_t tile_begin, std::int64_t tile_end,
+                unsigned char* out) {
+  const BlockType& type = *plan.type;
+  const TileFormat& format = kTileFormats[plan.format];
+  const MatmulKernels& kernels = matmul_kernels();
+  // Runs of about 1024 inputs, so that what is spread out stays in the cache.
+  const std::size_t step = std::lcm<std::size_t>(type.block_values, kBlockInputs * format.blocks_per_unit());
+  const std::size_t run = std::min<std::size_t>(std::max<std::size_t>(1024 / step, 1) * step, plan.inputs);
+  Spread spread(type, run);
+  for (std::int64_t tile = tile_begin; tile < tile_end; ++tile) {
+    const int lanes = static_cast<int>(std::min<std::int64_t>(kTileLanes, plan.outputs - tile * kTileLanes));
+    for (int lane = lanes; lane < kTileLanes; ++lane) spread.clear(lane);
+    const std::byte* rows = source + static_cast<std::size_t>(tile) * kTileLanes * plan.source_row_bytes;
+    for (std::size_t input = 0; input < static_cast<std::size_t>(plan.inputs); input += run) {
+      const std::size_t count = std::min<std::size_t>(run, plan.inputs - input);
+      for (int lane = 0; lane < lanes; ++lane) {
+        spread.read(type, format, lane, rows + lane * plan.source_row_bytes + type.row_bytes(input), count);
+      }
+      out = put_units(kernels, type, format, spread, count, out);
+    }
+  }
+}
+
+void pack_floats(const PackPlan& plan, const std::byte* source, std::int64_t tile_begin, std::int64_t tile_end,
+                 unsigned char* out) {
+  const BlockType& type = *plan.type;
+  const std::size_t size = plan.format == kTileFloat32 ? 4 : 2;
+  const std::size_t inputs = static_cast<std::size_t>(plan.inputs);
+  std::vector<float> decoded(plan.format == kTileFloat32 ? inputs : 0);
+  for (std::int64_t tile = tile_begin; tile < tile_end; ++tile, out += plan.tile_bytes) {
+    if (plan.outputs - tile * kTileLanes < kTileLanes) std::memset(out, 0, plan.tile_bytes);
+    for (int lane = 0; lane < kTileLanes && tile * kTileLanes + lane < plan.outputs; ++lane) {
+      const std::byte* row = source + static_cast<std::size_t>(tile * kTileLanes + lane) * plan.source_row_bytes;
+      if (plan.format == kTileFloat32) {
+        type.decode(row, inputs / type.block_values, decoded.data());
+        row = reinterpret_cast<const std::byte*>(decoded.data());
+      }
+      unsigned char* to = out + size * lane;
+      if (size == 4) {
+        for (std::size_t i = 0; i < inputs; ++i) std::memcpy(to + 64 * i, row + 4 * i, 4);
+      } else {
+        for (std::size_t i = 0; i < inputs; ++i) std::memcpy(to + 32 * i, row + 2 * i, 2);
+      }
+    }
+  }
+}
+
+template <int Format>
+void unpack_codes(const PackPlan& plan, const unsigned char* at, int lane, float* out) {
+  constexpr TileFormat F = kTileFormats[Format];
+  for (std::int64_t input = 0; input < plan.inputs;) {
+    float unit = 0, minimum_unit = 0;
+    if constexpr (F.header_bytes() > 0) unit = f16_to_f32(load<std::uint16_t>(at + 2 * lane));
+    if constexpr (F.header_bytes() > 32) minimum_unit = f16_to_f32(load<std::uint16_t>(at + 32 + 2 * lane));
+    at += F.header_bytes();
+    for (int b = 0; b < F.blocks_per_unit(); ++b, input += kBlockInputs, at += F.block_bytes()) {
+      for (int group = 0; group < F.groups(); ++group) {
+        const float scale = group_scale<F>(at + F.code_bytes(), unit, group, lane);
+        const float minimum =
+            F.minimum ? group_scale<F>(at + F.code_bytes() + F.scale_bytes(), minimum_unit, group, lane) : 0.0f;
+        for (int i = group * F.group; i < (group + 1) * F.group; ++i) {
+          const int stored = stored_code<F>(at, lane, i);
+          const float value = scale * static_cast<float>(F.codebook ? plan.codebook[stored] : stored - F.bias());
+          out[input + i] = F.minimum ? value - minimum : value;
+        }
+      }
+    }
+  }
+}
+
+using Unpack = void (*)(const PackPlan&, const unsigned char*, int, float*);
+template <int... Index>
+constexpr std::array<Unpack, sizeof...(Index)> unpack_table(std::integer_sequence<int, Index...>) {
+  return {unpack_codes<Index>...};
+}
+constexpr auto kUnpack = unpack_table(std::make_integer_sequence<int, kTileFormatCount>());
+
+}  // namespace
+
+std::optional<PackPlan> plan_packing(const BlockType& type, std::int64_t outputs, std::int64_t inputs) {
+  if (outputs < 1 || inputs < 1 || type.block_values < 1 || inputs % type.block_values != 0) return std::nullopt;
+  PackPlan plan;
+  plan.type = &type;
+  plan.outputs = outputs;
+  plan.inputs = inputs;
+  plan.source_row_bytes = type.row_bytes(static_cast<std::uint64_t>(inputs));
+  // Types whose blocks the integer kernels cannot cut into 32 inputs are multiplied as the floats that they decode to.
+  const bool has_codes = type.form.bits > 0 && type.codes && inputs % kBlockInputs == 0 && type.form.group % 16 == 0;
+  plan.format = has_codes ? code_format(type) : -1;
+  if (plan.format < 0) plan.format = float_format(type);
+  if (is_float_format(plan.format)) {
+    plan.tile_bytes = static_cast<std::size_t>(inputs) * kTileLanes * (plan.format == kTileFloat32 ? 4 : 2);
+    return plan;
+  }
+  const TileFormat& format = kTileFormats[plan.format];
+  plan.input = InputFormat::kInt8;
+  plan.tile_bytes = static_cast<std::size_t>(inputs / (kBlockInputs * format.blocks_per_unit())) * format.unit_bytes();
+  if (format.codebook) std::copy_n(type.form.codebook, 1 << type.form.bits, plan.codebook);
+  return plan;
+}
+
+void pack_tiles(const PackPlan& plan, const std::byte* source, std::int64_t tile_begin, std::int64_t tile_end,
+                std::byte* out) {
+  const auto pack = is_float_format(plan.format) ? pack_floats : pack_codes;
+  pack(plan, source, tile_begin, tile_end, reinterpret_cast<unsigned char*>(out));
+}
+
+void unpack_row(const PackPlan& plan, const std::byte* tile, int lane, float* out) {
+  const auto* at = reinterpret_cast<const unsigned char*>(tile);
+  if (!is_float_format(plan.format)) return kUnpack[plan.format](plan, at, lane, out);
+  for (std::int64_t i = 0; i < plan.inputs; ++i) {
+    if (plan.format == kTileFloat32) {
+      out[i] = load<float>(at + 64 * i + 4 * lane);
+    } else {
+      const auto half = load<std::uint16_t>(at + 32 * i + 2 * lane);
+      out[i] = plan.format == kTileFloat16 ? f16_to_f32(half) : bf16_to_f32(half);
+    }
+  }
+}
+
+}  // namespace kinglet

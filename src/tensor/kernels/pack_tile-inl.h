@@ -1,0 +1,40 @@
+// Reading single values of a packed tile in portable C++ (layouts: tile_format.h).
+#pragma once
+
+#include <cstdint>
+
+#include "tensor/half.h"
+#include "tensor/kernels/tile_format.h"
+
+namespace kinglet {
+namespace {
+
+template <typename T>
+T load(const unsigned char* from) {
+  T value;
+  __builtin_memcpy(&value, from, sizeof value);
+  return value;
+}
+
+// The stored code of input `input` (0..31) of lane `lane`.
+template <TileFormat F>
+int stored_code(const unsigned char* codes, int lane, int input) {
+  const int quad = input / 4, byte = 4 * lane + input % 4;
+  if constexpr (F.width == 8) return codes[64 * quad + byte];
+  int code = codes[64 * (quad / 2) + byte] >> (quad % 2 * 4) & 15;
+  if constexpr (F.width == 5) code |= (codes[256 + byte] >> quad & 1) << 4;
+  if constexpr (F.width == 6) code |= (codes[256 + 64 * (quad / 4) + byte] >> (quad % 4 * 2) & 3) << 4;
+  return code;
+}
+
+// Scale (or minimum) of `lane` in group `group`; `unit` multiplies it where the format says so.
+template <TileFormat F>
+float group_scale(const unsigned char* scales, float unit, int group, int lane) {
+  const unsigned char* at = scales + (group * kTileLanes + lane) * F.scale_size();
+  if constexpr (F.scales == ScaleForm::kFloat32) return load<float>(at);
+  if constexpr (F.scales == ScaleForm::kFloat16) return f16_to_f32(load<std::uint16_t>(at));
+  return unit * static_cast<float>(static_cast<std::int8_t>(*at));
+}
+
+}  // namespace
+}  // namespace kinglet
