@@ -67,7 +67,8 @@ Result<void> GenerationLoop::open(Stream& stream) {
   SamplerValues values = request.options.sampling;
   for (const auto& [id, bias] : request.options.logit_bias) values["logit-bias:" + std::to_string(id)] += bias;
   KINGLET_TRY(stream.chain, SamplerChain::make(values, request.options.seed, request.processors));
-  KINGLET_TRY(stream.drafter, make_drafter(request.options.drafter, *target_.engine));
+  const std::string& drafter = request.options.drafter;
+  KINGLET_TRY(stream.drafter, make_drafter ? make_drafter(drafter) : kinglet::make_drafter(drafter, *target_.engine));
   stream.text = TextStream(request.options.stop);
   stream.sequence = request.sequence;
   if (!stream.sequence) {

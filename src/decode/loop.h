@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "decode/sampler_chain.h"
@@ -60,6 +61,8 @@ class GenerationLoop {
   void cancel(const std::string& reason = "cancelled");
 
   std::function<void(std::size_t, Generation)> on_done;
+  /// Drafters by name; the registry's unless something else is set.
+  std::function<Result<std::unique_ptr<Drafter>>(std::string_view)> make_drafter;
 
  private:
   /// A row whose head is computed for some tokens only.

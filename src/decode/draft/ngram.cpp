@@ -19,9 +19,10 @@ class NgramDrafter final : public Drafter {
       return;
     }
     // Rows that are refused cost time, so a proposal is as long as the last ones were right.
-    const auto count =
-        std::min<std::size_t>(static_cast<std::size_t>(std::min(budget, length_)), text.size() - match.after);
-    for (std::size_t i = 0; i < count; ++i) draft.push(text[match.after + i], static_cast<std::int32_t>(i) - 1);
+    const auto count = static_cast<std::size_t>(std::min(budget, length_));
+    const std::size_t period = text.size() - match.after;  // past the end of the text the same stretch comes again
+    for (std::size_t i = 0; i < count; ++i)
+      draft.push(i < period ? text[match.after + i] : draft.tokens[i - period], static_cast<std::int32_t>(i) - 1);
     proposed_ = static_cast<int>(count);
   }
 
