@@ -107,9 +107,12 @@ class FileLock {
 Result<void> make_folders(const std::string& path);  ///< like mkdir -p
 bool file_exists(const std::string& path);           ///< a regular file
 bool folder_exists(const std::string& path);
+bool path_exists(const std::string& path);                 ///< of any kind
 Result<std::uint64_t> file_size(const std::string& path);  ///< of a regular file
 /// Renames and makes the new name durable. Replaces a file.
 Result<void> move_file(const std::string& from, const std::string& to);
+/// Nobody but root can change the file any more; it can still be replaced and removed.
+Result<void> make_read_only(const std::string& path);
 Result<void> remove_file(const std::string& path);    ///< absent is fine
 Result<void> remove_folder(const std::string& path);  ///< with all that is in it; links are removed, not followed
 /// Names in a folder, sorted, without "." and "..".

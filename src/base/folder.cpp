@@ -61,6 +61,16 @@ bool folder_exists(const std::string& path) {
   return stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
 }
 
+bool path_exists(const std::string& path) {
+  struct stat status = {};
+  return stat(path.c_str(), &status) == 0;
+}
+
+Result<void> make_read_only(const std::string& path) {
+  if (chmod(path.c_str(), 0444) != 0) return fail_errno("cannot change the permissions", path, errno);
+  return {};
+}
+
 Result<std::uint64_t> file_size(const std::string& path) {
   struct stat status = {};
   if (stat(path.c_str(), &status) != 0) return fail_errno("cannot read", path, errno);
