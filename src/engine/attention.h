@@ -1,0 +1,108 @@
+// Attention of one forward call: which rows see which positions, cut into items that any thread may take.
+//
+// prepare() once a call, on one thread; then for each layer, inside a parallel region:
+//   store(layer, item, k, v)   for all items of store_items(layer)     (k with its norm and RoPE done)
+//   barrier
+//   attend(layer, item, thread, q, o)   for all items of attend_items(layer)
+//   barrier
+// and commit() once after the last layer, on one thread. Items differ in cost: let threads take the next one from a
+// counter. Which thread takes which, and in which order, cannot change a bit of the result.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/aligned_memory.h"
+#include "engine/cache/sequence_cache.h"
+#include "kinglet/architecture.h"
+#include "kinglet/engine.h"
+#include "tensor/kernels/attention.h"
+
+namespace kinglet {
+
+class AttentionPlan {
+ public:
+  /// Allocates the scratch of `threads` threads.
+  static Result<std::unique_ptr<AttentionPlan>> create(const ModelConfig& config, KvStorage storage, int threads,
+                                                       int max_rows);
+
+  /// Groups the rows by sequence and makes room in the caches. All sequences must be SequenceCaches of one store.
+  /// Without `tree` the rows of a sequence continue it in their order. Errors: kInvalidArgument for a parent that is
+  /// not an earlier row of the same sequence, or layers of different lengths; those of SequenceCache::reserve. Then no
+  /// sequence has changed.
+  Result<void> prepare(std::span<const Row> rows, bool tree, int layer_begin, int layer_end);
+
+  int store_items(int layer) const;
+  /// k [rows, kv_heads * key_length], v [rows, kv_heads * value_length].
+  void store(int layer, int item, const float* k, const float* v) const;
+
+  int attend_items(int layer) const;
+  /// q [rows, heads * key_length] with norm and RoPE done, not yet scaled; o [rows, heads * value_length].
+  void attend(int layer, int item, int thread, const float* q, float* o) const;
+
+  /// The rows' slots belong to their sequences from now on.
+  void commit();
+
+  /// What `head` of `row` looks at: its softmax weights over the positions [0, last visible], 0 where the window has
+  /// passed. For analysis: slow, allocates. After store().
+  std::vector<float> weights(int layer, int row, int head, const float* q) const;
+
+  std::uint64_t bytes() const;
+
+ private:
+  AttentionPlan() = default;
+  struct SequenceRows {  ///< the rows of one sequence
+    SequenceCache* cache = nullptr;
+    std::int64_t base = 0;              ///< slots before the call
+    std::int32_t first = 0, count = 0;  ///< in order_
+    bool tree = false;                  ///< a chain is none, whatever the call says
+  };
+  struct RowPlace {
+    std::int32_t row = 0;        ///< index in the call
+    std::int32_t depth = 0;      ///< position - base
+    std::int32_t ancestors = 0;  ///< start of its path in paths_ (trees): the slot - base of depth 0, 1, … depth
+  };
+  /// Some rows of a sequence and some heads of one KV head: the query rows of a tile, over some of the chunks.
+  struct Item {
+    std::int32_t sequence = 0, first = 0, tokens = 0;  ///< rows first … first + tokens of the sequence
+    std::int32_t kv_head = 0, head = 0, heads = 0;     ///< query heads head … head + heads
+    std::int32_t split = 0, splits = 1, counter = 0;
+    std::int64_t partial = 0;  ///< first float of its chunks in partials_
+  };
+  /// Layers with equal heads and windows share their items.
+  struct Shape {
+    std::int64_t heads = 0, kv_heads = 0, window = 0;
+    std::vector<Item> items;
+  };
+  struct Scratch;
+  struct Tile;
+
+  const Shape& shape(int layer) const { return shapes_[static_cast<std::size_t>(shape_of_[std::size_t(layer)])]; }
+  Result<void> group_rows(std::span<const Row> rows, bool tree, int layer_begin);
+  Result<void> find_paths(std::span<const Row> rows, SequenceRows& sequence);
+  void make_items(Shape& shape);
+  Tile make_tile(int layer, const Shape& shape, const Item& item) const;
+  void run_chunk(const Tile& tile, std::int64_t chunk, Scratch& scratch) const;
+  void score_chunk(const Tile& tile, std::int64_t chunk, Scratch& scratch) const;
+  void sum_chunk(const Tile& tile, std::int64_t chunk, Scratch& scratch) const;
+  void finish_tile(const Tile& tile, const float* out, const float* sums, float* o) const;
+
+  KvLayout layout_;
+  bool causal_ = true;
+  float scale_ = 1, cap_ = 0;
+  int threads_ = 1;
+  std::vector<Shape> shapes_;
+  std::vector<int> shape_of_;  ///< by layer
+  int layer_begin_ = 0, layer_end_ = 0;
+  std::vector<SequenceRows> sequences_;
+  std::vector<RowPlace> order_;      ///< rows by sequence, in slot order
+  std::vector<std::int32_t> place_;  ///< inverse: call row -> index in order_
+  std::vector<std::int32_t> paths_;
+  std::unique_ptr<std::atomic<std::int32_t>[]> counters_;
+  AlignedMemory scratch_, partials_;
+};
+
+}  // namespace kinglet

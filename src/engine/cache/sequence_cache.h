@@ -1,0 +1,97 @@
+// What one sequence remembers: for each layer the pages of its KV heads and how many positions they hold.
+//
+// The policy is per layer: a full layer keeps all positions; a sliding one only the pages that a coming row can still
+// see, and kRollback positions more, so that drafted tokens can be taken back. A slot is a place in a layer, in the
+// order of positions; for these policies slot and position are the same number.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/cache/paged_store.h"
+#include "kinglet/engine.h"
+
+namespace kinglet {
+
+KvStorage kv_storage(CacheType type);
+
+/// What all sequences of an engine have in common.
+struct CacheConfig {
+  struct Layer {
+    int kv_heads = 0;
+    std::int64_t window = 0;  ///< positions that a row sees, itself included; 0: all
+  };
+  std::vector<Layer> layers;
+  std::int64_t context = 0;  ///< most positions of a sequence; 0: no limit
+  std::string fingerprint;   ///< which model; a snapshot of another is refused
+};
+/// `fingerprint`: anything that names the weights (a checksum, or name and size of the file).
+CacheConfig cache_config(const ModelConfig& model, std::int64_t context, std::string fingerprint);
+
+class SequenceCache final : public Sequence {
+ public:
+  /// A sliding layer keeps this many positions more than its window (and what its pages hold beside).
+  static constexpr std::int64_t kRollback = kKvChunk;
+
+  SequenceCache(std::shared_ptr<PagedStore> store, std::shared_ptr<const CacheConfig> config);
+  ~SequenceCache() override;
+
+  std::int64_t length() const override;
+  Result<void> truncate(std::int64_t length) override;
+  Result<std::unique_ptr<Sequence>> fork() const override;
+  /// Works after the tree's rows were stored, committed or not.
+  Result<void> keep_path(std::int64_t base, std::span<const std::int32_t> offsets) override;
+  Result<std::string> snapshot() const override;
+  Result<void> restore(std::string_view bytes) override;
+  std::uint64_t bytes() const override;
+
+  const PagedStore& store() const { return *store_; }
+  const CacheConfig& config() const { return *config_; }
+  std::int64_t length(int layer) const { return layers_[static_cast<std::size_t>(layer)].length; }
+
+  /// Makes room for `rows` more slots in the layers [begin, end): pages that are this sequence's own. kExhausted with
+  /// both figures above the context, or where memory ends; then nothing that can be seen has changed. Allocates only
+  /// where a page is needed.
+  Result<void> reserve(int begin, int end, std::int64_t rows);
+  /// The reserved slots count from now on; a sliding layer forgets what no later row sees.
+  void commit(int begin, int end, std::int64_t rows);
+
+  /// Groups of slots [16 * group, 16 * group + 16): kept or reserved ones only.
+  std::byte* key_group(int layer, int kv_head, std::int64_t group) const {
+    return store_->key_group(page(layer, kv_head, group / kKvGroups), static_cast<int>(group % kKvGroups));
+  }
+  std::byte* value_group(int layer, int kv_head, std::int64_t group) const {
+    return store_->value_group(page(layer, kv_head, group / kKvGroups), static_cast<int>(group % kKvGroups));
+  }
+
+ private:
+  struct LayerCache {
+    std::int64_t length = 0;
+    std::int64_t written = 0;     ///< slots below it are length's or were reserved by the last call
+    std::int64_t first_page = 0;  ///< pages before it are forgotten
+    std::vector<KvPage> pages;    ///< [page - first_page][kv_head]
+  };
+  const KvPage& page(int layer, int kv_head, std::int64_t index) const {
+    const LayerCache& cache = layers_[static_cast<std::size_t>(layer)];
+    const std::int64_t heads = config_->layers[static_cast<std::size_t>(layer)].kv_heads;
+    return cache.pages[static_cast<std::size_t>((index - cache.first_page) * heads + kv_head)];
+  }
+  Result<void> reserve_layer(int layer, std::int64_t begin, std::int64_t end);
+  Result<void> make_own(KvPage& page);
+  void forget_unseen(int layer);
+  void drop_after(int layer, std::int64_t length);
+  void clear();
+
+  friend class SnapshotWriter;
+  friend class SnapshotReader;
+
+  std::shared_ptr<PagedStore> store_;
+  std::shared_ptr<const CacheConfig> config_;
+  std::vector<LayerCache> layers_;
+};
+
+}  // namespace kinglet
