@@ -1,6 +1,7 @@
 // Q4_1: 32 values, an f16 scale, an f16 offset that is added, 4-bit codes.
 #include "kinglet/block_type.h"
 #include "tensor/quantize/bytes.h"
+#include "tensor/quantize/encode_minimums.h"
 #include "tensor/quantize/nibbles.h"
 #include "tensor/quantize/unpack.h"
 
@@ -10,11 +11,21 @@ namespace {
 struct Layout {
   static constexpr int kValues = 32, kBytes = 20, kGroup = 32;
   static constexpr bool kHasMinimum = true;
+  static constexpr int kCodeLow = 0, kCodeHigh = 15, kScaleLow = 1, kScaleHigh = 1;
+  static constexpr int kMinimumLow = 1, kMinimumHigh = 1;
+  static constexpr float kMargins[] = {-0.4f, -0.2f, 0.0f, 0.2f, 0.4f};
+  static constexpr int kRefinements = 2;
 
   static void unpack(const std::uint8_t* block, std::int8_t* codes, float* scales, float* minimums) {
     scales[0] = load_f16(block);
     minimums[0] = -load_f16(block + 2);
     unpack_nibbles(block + 4, 16, codes);
+  }
+
+  static void pack(const BlockFields& fields, std::uint8_t* block) {
+    store_u16(block, fields.scale);
+    store_u16(block + 2, fields.minimum ^ 0x8000);
+    pack_nibbles(fields.codes, 16, block + 4);
   }
 };
 
@@ -30,10 +41,11 @@ const BlockType block_type_q4_1 = {
              .group = Layout::kGroup,
              .is_signed = false,
              .has_minimum = Layout::kHasMinimum,
-             .codebook = nullptr},
+             .codebook = nullptr,
+             .scales = ScaleForm::kFloat16},
     .decode = decode_blocks<Layout>,
     .codes = unpack_blocks<Layout>,
-    .encode = nullptr,
+    .encode = MinimumEncoder<Layout, LinearLevels<0, 15>>::encode,
 };
 
 }  // namespace kinglet

@@ -1,6 +1,7 @@
 // Q5_1: 32 values, an f16 scale, an f16 offset that is added, 5-bit codes as in Q5_0.
 #include "kinglet/block_type.h"
 #include "tensor/quantize/bytes.h"
+#include "tensor/quantize/encode_minimums.h"
 #include "tensor/quantize/nibbles.h"
 #include "tensor/quantize/unpack.h"
 
@@ -10,6 +11,10 @@ namespace {
 struct Layout {
   static constexpr int kValues = 32, kBytes = 24, kGroup = 32;
   static constexpr bool kHasMinimum = true;
+  static constexpr int kCodeLow = 0, kCodeHigh = 31, kScaleLow = 1, kScaleHigh = 1;
+  static constexpr int kMinimumLow = 1, kMinimumHigh = 1;
+  static constexpr float kMargins[] = {-0.4f, -0.2f, 0.0f, 0.2f, 0.4f};
+  static constexpr int kRefinements = 2;
 
   static void unpack(const std::uint8_t* block, std::int8_t* codes, float* scales, float* minimums) {
     scales[0] = load_f16(block);
@@ -17,6 +22,15 @@ struct Layout {
     const std::uint32_t high = load_u32(block + 4);
     unpack_nibbles(block + 8, 16, codes);
     for (int i = 0; i < kValues; ++i) codes[i] = static_cast<std::int8_t>(codes[i] | (high >> i & 1) << 4);
+  }
+
+  static void pack(const BlockFields& fields, std::uint8_t* block) {
+    store_u16(block, fields.scale);
+    store_u16(block + 2, fields.minimum ^ 0x8000);
+    std::uint32_t high = 0;
+    for (int i = 0; i < kValues; ++i) high |= static_cast<std::uint32_t>(fields.codes[i] >> 4) << i;
+    store_u32(block + 4, high);
+    pack_nibbles(fields.codes, 16, block + 8);
   }
 };
 
@@ -32,10 +46,11 @@ const BlockType block_type_q5_1 = {
              .group = Layout::kGroup,
              .is_signed = false,
              .has_minimum = Layout::kHasMinimum,
-             .codebook = nullptr},
+             .codebook = nullptr,
+             .scales = ScaleForm::kFloat16},
     .decode = decode_blocks<Layout>,
     .codes = unpack_blocks<Layout>,
-    .encode = nullptr,
+    .encode = MinimumEncoder<Layout, LinearLevels<0, 31>>::encode,
 };
 
 }  // namespace kinglet

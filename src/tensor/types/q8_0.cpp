@@ -1,7 +1,9 @@
 // Q8_0: 32 values, an f16 scale, 8-bit codes.
 #include "kinglet/block_type.h"
 #include "tensor/quantize/bytes.h"
+#include "tensor/quantize/encode_scales.h"
 #include "tensor/quantize/nibbles.h"
+#include "tensor/quantize/targets.h"
 #include "tensor/quantize/unpack.h"
 
 namespace kinglet {
@@ -10,10 +12,19 @@ namespace {
 struct Layout {
   static constexpr int kValues = 32, kBytes = 34, kGroup = 32;
   static constexpr bool kHasMinimum = false;
+  static constexpr int kCodeLow = -128, kCodeHigh = 127, kScaleLow = 1, kScaleHigh = 1;
+  static constexpr int kMinimumLow = 0, kMinimumHigh = 0;
+  static constexpr auto kTargets = step_targets<8, 8>(-128.4f, 127.4f, 0.2f);
+  static constexpr int kRefinements = 2;
 
   static void unpack(const std::uint8_t* block, std::int8_t* codes, float* scales, float*) {
     scales[0] = load_f16(block);
     std::memcpy(codes, block + 2, kValues);
+  }
+
+  static void pack(const BlockFields& fields, std::uint8_t* block) {
+    store_u16(block, fields.scale);
+    std::memcpy(block + 2, fields.codes, kValues);
   }
 };
 
@@ -29,10 +40,11 @@ const BlockType block_type_q8_0 = {
              .group = Layout::kGroup,
              .is_signed = true,
              .has_minimum = Layout::kHasMinimum,
-             .codebook = nullptr},
+             .codebook = nullptr,
+             .scales = ScaleForm::kFloat16},
     .decode = decode_blocks<Layout>,
     .codes = unpack_blocks<Layout>,
-    .encode = nullptr,
+    .encode = ScaleEncoder<Layout, LinearLevels<-128, 127>>::encode,
 };
 
 }  // namespace kinglet
