@@ -38,6 +38,12 @@ Result<std::unique_ptr<Checkpoint>> open_gguf_bytes(std::span<const std::byte> b
 /// A file, or the first of a split set whose others lie beside it.
 Result<std::unique_ptr<Checkpoint>> open_gguf(const std::string& path);
 
+/// general.alignment, or the format's default. kCorrupt where it is no power of two within limits.
+Result<std::uint64_t> gguf_alignment(const Metadata& metadata, std::string_view file);
+
+/// Everything before the tensors' data, with the padding before it. The plans are valid (see GgufWriter::create).
+std::string gguf_header(const Metadata& metadata, const std::vector<GgufWriter::Plan>& plans, std::uint64_t alignment);
+
 /// Bytes of a value of this type; 0 for strings and arrays.
 std::uint64_t gguf_value_bytes(MetadataType type);
 

@@ -183,22 +183,6 @@ Result<TensorInfo> read_tensor(Reader& reader, std::uint64_t index, std::uint64_
   return tensor;
 }
 
-Result<std::uint64_t> read_alignment(const Metadata& metadata, std::string_view file) {
-  const MetadataValue* value = metadata.find("general.alignment");
-  if (!value) return kGgufAlignment;
-  const auto* number = std::get_if<std::int64_t>(&value->value);
-  if (value->is_array || value->type != MetadataType::kUint32 || !number)
-    return fail(ErrorCode::kCorrupt, "general.alignment is not an unsigned 32-bit integer", std::string(kReconvertHint),
-                std::string(file) + ", metadata");
-  const auto alignment = static_cast<std::uint64_t>(*number);
-  if (alignment == 0 || (alignment & (alignment - 1)) != 0 || alignment > limits::kAlignment)
-    return fail(ErrorCode::kCorrupt,
-                "general.alignment is " + std::to_string(alignment) + ", expected a power of two up to " +
-                    std::to_string(limits::kAlignment),
-                std::string(kReconvertHint), std::string(file) + ", metadata");
-  return alignment;
-}
-
 Result<std::uint32_t> read_version(Reader& reader, std::span<const std::byte> bytes, std::string_view file) {
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   if (!text.starts_with(kGgufMagic)) {
@@ -223,6 +207,22 @@ Result<std::uint32_t> read_version(Reader& reader, std::span<const std::byte> by
 }
 
 }  // namespace
+
+Result<std::uint64_t> gguf_alignment(const Metadata& metadata, std::string_view file) {
+  const MetadataValue* value = metadata.find("general.alignment");
+  if (!value) return kGgufAlignment;
+  const auto* number = std::get_if<std::int64_t>(&value->value);
+  if (value->is_array || value->type != MetadataType::kUint32 || !number)
+    return fail(ErrorCode::kCorrupt, "general.alignment is not an unsigned 32-bit integer", std::string(kReconvertHint),
+                std::string(file) + ", metadata");
+  const auto alignment = static_cast<std::uint64_t>(*number);
+  if (alignment == 0 || (alignment & (alignment - 1)) != 0 || alignment > limits::kAlignment)
+    return fail(ErrorCode::kCorrupt,
+                "general.alignment is " + std::to_string(alignment) + ", expected a power of two up to " +
+                    std::to_string(limits::kAlignment),
+                std::string(kReconvertHint), std::string(file) + ", metadata");
+  return alignment;
+}
 
 std::uint64_t gguf_value_bytes(MetadataType type) {
   constexpr std::uint8_t kBytes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
@@ -251,7 +251,7 @@ Result<GgufDirectory> parse_gguf(std::span<const std::byte> bytes, std::string_v
   KINGLET_TRY(auto tensors, at(reader, raw_tensors.between(0, most_tensors, "the number of tensors"), counts));
   KINGLET_TRY(auto keys, at(reader, raw_keys.between(0, most_keys, "the number of metadata keys"), counts + 8));
   KINGLET_CHECK(read_metadata(reader, keys, directory.metadata));
-  KINGLET_TRY(const std::uint64_t alignment, read_alignment(directory.metadata, file));
+  KINGLET_TRY(const std::uint64_t alignment, gguf_alignment(directory.metadata, file));
 
   std::unordered_set<std::string> seen;
   std::vector<Extent> extents;

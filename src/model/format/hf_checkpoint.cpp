@@ -1,7 +1,6 @@
 // A Hugging Face directory (or a .safetensors file in one) as a Checkpoint.
-#include <dirent.h>
-
-#include <algorithm>
+#include <cstring>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
@@ -78,13 +77,8 @@ class HfCheckpoint final : public Checkpoint {
 };
 
 std::vector<std::string> names_in(const std::string& folder) {
-  std::vector<std::string> names;
-  DIR* directory = opendir(folder.c_str());
-  if (!directory) return names;
-  while (const dirent* entry = readdir(directory)) names.emplace_back(entry->d_name);
-  closedir(directory);
-  std::sort(names.begin(), names.end());
-  return names;
+  auto names = list_folder(folder);
+  return names ? std::move(*names) : std::vector<std::string>();
 }
 
 bool has_ending(const std::vector<std::string>& names, std::string_view ending, std::string& which) {

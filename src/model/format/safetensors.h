@@ -40,6 +40,10 @@ std::string_view safetensors_dtype(const BlockType& type);
 /// Reads and validates the header, and that the data is there. `file` is for messages.
 Result<SafetensorsDirectory> parse_safetensors(std::span<const std::byte> bytes, std::string_view file);
 
+/// The length and the header of a file with these tensors one after the other (their offsets are not looked at).
+std::string safetensors_header(const std::vector<SafetensorsTensor>& tensors,
+                               const std::vector<std::pair<std::string, std::string>>& metadata);
+
 /// model.safetensors.index.json: which tensor stands in which file of the folder. File names are plain: no folders.
 struct ShardIndex {
   std::vector<std::string> files;                            ///< in order of first mention
