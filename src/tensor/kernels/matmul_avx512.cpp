@@ -1,0 +1,346 @@
+// AVX-512 VNNI: a tile's 16 outputs are the lanes of one vector; vpdpbusd multiplies four unsigned stored codes of each
+// lane by the same four signed activations, broadcast from memory.
+#include <immintrin.h>
+
+#include "tensor/kernels/matmul_kernels.h"
+#include "tensor/kernels/quantize_step-inl.h"
+
+namespace kinglet {
+namespace {
+
+#include "tensor/kernels/matmul_driver-inl.h"
+
+#define KINGLET_UNROLL _Pragma("clang loop unroll(full)")
+
+// How far ahead of the multiplication the weights are fetched; crossing the tiles' ends, since a thread's tiles follow
+// one another in memory.
+constexpr int kPrefetchBytes = 2560;
+
+inline __m512i line(const unsigned char* from) { return _mm512_loadu_si512(from); }
+
+// Bits `mask` of `high` (already in place), the other bits of `low`.
+inline __m512i merge(__m512i low, __m512i high, __m512i mask) {
+  return _mm512_ternarylogic_epi32(low, high, mask, 0xF8);  // low | (high & mask)
+}
+
+// Moves the bits from position `From` of each byte to position `To` (others are moved too: mask them).
+template <int From, int To>
+inline __m512i move_bits(__m512i bytes) {
+  if constexpr (From > To) return _mm512_srli_epi16(bytes, From - To);
+  if constexpr (From < To) return _mm512_slli_epi16(bytes, To - From);
+  return bytes;
+}
+
+template <TileFormat F>
+inline void unpack_codes(const unsigned char* block, __m512i book, __m512i (&codes)[8]) {
+  if constexpr (F.width == 8) {
+    KINGLET_UNROLL for (int quad = 0; quad < 8; ++quad) codes[quad] = line(block + 64 * quad);
+    return;
+  }
+  const __m512i nibble = _mm512_set1_epi8(15);
+  KINGLET_UNROLL for (int i = 0; i < 4; ++i) {
+    const __m512i both = line(block + 64 * i);
+    codes[2 * i] = _mm512_and_si512(both, nibble);
+    codes[2 * i + 1] = _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble);
+  }
+  if constexpr (F.codebook) {
+    KINGLET_UNROLL for (int quad = 0; quad < 8; ++quad) codes[quad] = _mm512_shuffle_epi8(book, codes[quad]);
+  }
+  if constexpr (F.width == 5) {
+    const __m512i bits = line(block + 256), mask = _mm512_set1_epi8(16);
+    codes[0] = merge(codes[0], move_bits<0, 4>(bits), mask);
+    codes[1] = merge(codes[1], move_bits<1, 4>(bits), mask);
+    codes[2] = merge(codes[2], move_bits<2, 4>(bits), mask);
+    codes[3] = merge(codes[3], move_bits<3, 4>(bits), mask);
+    codes[4] = merge(codes[4], bits, mask);
+    codes[5] = merge(codes[5], move_bits<5, 4>(bits), mask);
+    codes[6] = merge(codes[6], move_bits<6, 4>(bits), mask);
+    codes[7] = merge(codes[7], move_bits<7, 4>(bits), mask);
+  }
+  if constexpr (F.width == 6) {
+    const __m512i mask = _mm512_set1_epi8(48);
+    KINGLET_UNROLL for (int i = 0; i < 2; ++i) {
+      const __m512i bits = line(block + 256 + 64 * i);
+      codes[4 * i] = merge(codes[4 * i], move_bits<0, 4>(bits), mask);
+      codes[4 * i + 1] = merge(codes[4 * i + 1], move_bits<2, 4>(bits), mask);
+      codes[4 * i + 2] = merge(codes[4 * i + 2], bits, mask);
+      codes[4 * i + 3] = merge(codes[4 * i + 3], move_bits<6, 4>(bits), mask);
+    }
+  }
+}
+
+inline __m512 halves(const unsigned char* from) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+
+template <TileFormat F>
+inline __m512 load_scale(const unsigned char* from, __m512 unit) {
+  if constexpr (F.scales == ScaleForm::kFloat16) return halves(from);
+  if constexpr (F.scales == ScaleForm::kFloat32) return _mm512_loadu_ps(from);
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  return _mm512_mul_ps(unit, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)));
+}
+
+inline __m512i broadcast_int(const void* from) {
+  int value;
+  __builtin_memcpy(&value, from, sizeof value);
+  return _mm512_set1_epi32(value);
+}
+
+// What the accumulation of a biased format starts from: bias * (minus the sum of the activations' codes).
+template <TileFormat F>
+inline __m512i start(__m512i negative_sum) {
+  constexpr int kBiasBits = F.codebook ? 7 : F.width - 1;
+  if constexpr (F.biased || F.codebook) return _mm512_slli_epi32(negative_sum, kBiasBits);
+  return _mm512_setzero_si512();
+}
+
+// Exact sums over the quads [First, Last). Two chains where too few rows are there to hide the latency.
+template <int First, int Last, bool Two>
+inline __m512i dot(__m512i sum, const __m512i (&codes)[8], const QuantizedBlock& q) {
+  if constexpr (Two) {
+    __m512i other = _mm512_setzero_si512();
+    KINGLET_UNROLL for (int quad = First; quad < Last; quad += 2) {
+      sum = _mm512_dpbusd_epi32(sum, codes[quad], broadcast_int(q.codes + 4 * quad));
+      other = _mm512_dpbusd_epi32(other, codes[quad + 1], broadcast_int(q.codes + 4 * quad + 4));
+    }
+    return _mm512_add_epi32(sum, other);
+  }
+  KINGLET_UNROLL for (int quad = First; quad < Last; ++quad) sum =
+      _mm512_dpbusd_epi32(sum, codes[quad], broadcast_int(q.codes + 4 * quad));
+  return sum;
+}
+
+template <TileFormat F, int R>
+inline __m512 block_value(const __m512i (&codes)[8], const __m512 (&scales)[2], const __m512 (&minimums)[2],
+                          const QuantizedBlock& q) {
+  constexpr bool kTwo = R <= 2;
+  __m512 value;
+  if constexpr (F.groups() == 1) {
+    const __m512i sum = dot<0, 8, kTwo>(start<F>(broadcast_int(&q.negative_sum)), codes, q);
+    value = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scales[0]);
+    if constexpr (F.minimum) value = _mm512_fmadd_ps(minimums[0], _mm512_set1_ps(q.negative_sum_float), value);
+  } else {
+    const __m512i first = broadcast_int(&q.negative_half);
+    const __m512i second = _mm512_sub_epi32(broadcast_int(&q.negative_sum), first);
+    const __m512i low = dot<0, 4, false>(start<F>(first), codes, q);
+    const __m512i high = dot<4, 8, false>(start<F>(second), codes, q);
+    value = _mm512_mul_ps(_mm512_cvtepi32_ps(low), scales[0]);
+    value = _mm512_fmadd_ps(_mm512_cvtepi32_ps(high), scales[1], value);
+    if constexpr (F.minimum) {
+      value = _mm512_fmadd_ps(minimums[0], _mm512_cvtepi32_ps(first), value);
+      value = _mm512_fmadd_ps(minimums[1], _mm512_cvtepi32_ps(second), value);
+    }
+  }
+  return value;
+}
+
+// Rows in groups of four, so that each address is one of a few registers plus 0, 1, 2 or 3 strides.
+struct RowAddress {
+  const unsigned char* base[4];
+  std::size_t stride, stride3;
+  RowAddress(const unsigned char* x, std::size_t row_stride)
+      : base{x, x + 4 * row_stride, x + 8 * row_stride, x + 12 * row_stride},
+        stride(row_stride),
+        stride3(3 * row_stride) {}
+  template <int Row>
+  const unsigned char* at() const {
+    const unsigned char* from = base[Row / 4];
+    return Row % 4 == 0 ? from : from + (Row % 4 == 3 ? stride3 : Row % 4 * stride);
+  }
+  void advance(std::size_t bytes) {
+    for (const unsigned char*& from : base) from += bytes;
+  }
+};
+
+template <TileFormat F, int R, int Row = 0>
+inline void add_block(const __m512i (&codes)[8], const __m512 (&scales)[2], const __m512 (&minimums)[2],
+                      const RowAddress& rows, __m512 (&sums)[R]) {
+  const auto& q = *reinterpret_cast<const QuantizedBlock*>(rows.template at<Row>());
+  const __m512 value = block_value<F, R>(codes, scales, minimums, q);
+  sums[Row] = _mm512_fmadd_ps(value, _mm512_set1_ps(q.scale), sums[Row]);
+  if constexpr (Row + 1 < R) add_block<F, R, Row + 1>(codes, scales, minimums, rows, sums);
+}
+
+template <int Format>
+inline __m512 load_weights(const unsigned char* from) {
+  if constexpr (Format == kTileFloat32) return _mm512_loadu_ps(from);
+  if constexpr (Format == kTileFloat16) return halves(from);
+  const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(words), 16));
+}
+
+struct Kernels {
+  using RowCounts = Counts<16, 12, 8, 6, 4, 3, 2, 1>;
+  using FloatRowCounts = Counts<16, 8, 4, 2, 1>;
+
+  template <int Format, int R>
+  static inline void run(const unsigned char* tile, std::int64_t units, const unsigned char* x, std::size_t x_stride,
+                         const std::int8_t* codebook, float* sums) {
+    constexpr TileFormat F = kTileFormats[Format];
+    __m512i book = _mm512_setzero_si512();
+    if constexpr (F.codebook) {  // made unsigned, as vpdpbusd wants it
+      book = _mm512_broadcast_i32x4(_mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codebook)),
+                                                  _mm_set1_epi8(static_cast<char>(0x80))));
+    }
+    __m512 totals[R];
+    KINGLET_UNROLL for (int r = 0; r < R; ++r) totals[r] = _mm512_load_ps(sums + kLanes * r);
+    RowAddress rows(x, x_stride);
+    for (std::int64_t u = 0; u < units; ++u) {
+      __m512 unit = _mm512_setzero_ps(), minimum_unit = _mm512_setzero_ps();
+      if constexpr (F.header_bytes() > 0) unit = halves(tile);
+      if constexpr (F.header_bytes() > 32) minimum_unit = halves(tile + 32);
+      if constexpr (F.header_bytes() > 0) tile += F.header_bytes();
+      _Pragma("clang loop unroll(disable)") for (int b = 0; b < F.blocks_per_unit(); ++b) {
+        if constexpr (R <= 8) {
+          KINGLET_UNROLL for (int ahead = 0; ahead < F.block_bytes(); ahead += 64)
+              _mm_prefetch(tile + kPrefetchBytes + ahead, _MM_HINT_T0);
+        }
+        __m512i codes[8];
+        unpack_codes<F>(tile, book, codes);
+        __m512 scales[2], minimums[2];
+        KINGLET_UNROLL for (int group = 0; group < F.groups(); ++group) {
+          const unsigned char* at = tile + F.code_bytes() + 16 * F.scale_size() * group;
+          scales[group] = load_scale<F>(at, unit);
+          if constexpr (F.minimum) minimums[group] = load_scale<F>(at + F.scale_bytes(), minimum_unit);
+        }
+        add_block<F, R>(codes, scales, minimums, rows, totals);
+        tile += F.block_bytes();
+        rows.advance(sizeof(QuantizedBlock));
+      }
+    }
+    KINGLET_UNROLL for (int r = 0; r < R; ++r) _mm512_store_ps(sums + kLanes * r, totals[r]);
+  }
+
+  template <int Format, int R>
+  static inline void run_float(const unsigned char* tile, std::int64_t inputs, const unsigned char* x,
+                               std::size_t x_stride, float* sums) {
+    constexpr int kBytes = Format == kTileFloat32 ? 64 : 32;
+    __m512 totals[R];
+    KINGLET_UNROLL for (int r = 0; r < R; ++r) totals[r] = _mm512_load_ps(sums + kLanes * r);
+    RowAddress rows(x, x_stride);
+    for (std::int64_t i = 0; i < inputs; ++i) {
+      if constexpr (R <= 8) _mm_prefetch(tile + kPrefetchBytes, _MM_HINT_T0);
+      add_input<R>(load_weights<Format>(tile), rows, totals);
+      tile += kBytes;
+      rows.advance(sizeof(float));
+    }
+    KINGLET_UNROLL for (int r = 0; r < R; ++r) _mm512_store_ps(sums + kLanes * r, totals[r]);
+  }
+
+  template <int R, int Row = 0>
+  static inline void add_input(__m512 weights, const RowAddress& rows, __m512 (&totals)[R]) {
+    float value;
+    __builtin_memcpy(&value, rows.template at<Row>(), sizeof value);
+    totals[Row] = _mm512_fmadd_ps(weights, _mm512_set1_ps(value), totals[Row]);
+    if constexpr (Row + 1 < R) add_input<R, Row + 1>(weights, rows, totals);
+  }
+
+  static void quantize_blocks(const float* x, std::int64_t blocks, QuantizedBlock* out);
+  static void interleave(const std::uint8_t* rows, std::size_t stride, int width, unsigned char* out);
+};
+
+inline __m256 add_halves(__m512 v) { return _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1)); }
+
+// quads[b] = bytes 4b..4b+3 of each of the 16 rows.
+inline void transpose_rows(const std::uint8_t* rows, std::size_t stride, __m512i (&quads)[8]) {
+  __m512i pairs[8];  // rows r and r + 8, quads 0..7 each
+  KINGLET_UNROLL for (int r = 0; r < 8; ++r) {
+    const __m256i a = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows + r * stride));
+    const __m256i b = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows + (r + 8) * stride));
+    pairs[r] = _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1);
+  }
+  __m512i two[8], four[8];
+  KINGLET_UNROLL for (int r = 0; r < 8; r += 2) {
+    two[r] = _mm512_unpacklo_epi32(pairs[r], pairs[r + 1]);      // quads 0, 1 (and 4, 5) of two rows
+    two[r + 1] = _mm512_unpackhi_epi32(pairs[r], pairs[r + 1]);  // quads 2, 3 (and 6, 7)
+  }
+  KINGLET_UNROLL for (int r = 0; r < 8; r += 4) {
+    four[r] = _mm512_unpacklo_epi64(two[r], two[r + 2]);  // quads 0 (and 4) of four rows
+    four[r + 1] = _mm512_unpackhi_epi64(two[r], two[r + 2]);
+    four[r + 2] = _mm512_unpacklo_epi64(two[r + 1], two[r + 3]);
+    four[r + 3] = _mm512_unpackhi_epi64(two[r + 1], two[r + 3]);
+  }
+  // four[q] holds, by 128 bits: quad q of rows 0-3, quad q + 4 of rows 0-3, quad q of rows 8-11, quad q + 4 of rows
+  // 8-11; four[q + 4] the same of rows 4-7 and 12-15.
+  const __m512i low = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13), high = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
+  KINGLET_UNROLL for (int q = 0; q < 4; ++q) {
+    quads[q] = _mm512_permutex2var_epi64(four[q], low, four[q + 4]);
+    quads[q + 4] = _mm512_permutex2var_epi64(four[q], high, four[q + 4]);
+  }
+}
+
+// In lanes i and i + 16 of the block, as quantize_scalar-inl.h has it.
+void Kernels::quantize_blocks(const float* x, std::int64_t blocks, QuantizedBlock* out) {
+  const __m512i magnitude_mask = _mm512_set1_epi32(0x7FFFFFFF);
+  for (std::int64_t b = 0; b < blocks; ++b, x += 32, ++out) {
+    const __m512 low = _mm512_loadu_ps(x), high = _mm512_loadu_ps(x + 16);
+    const __m512i bits = _mm512_max_epu32(_mm512_and_si512(_mm512_castps_si512(low), magnitude_mask),
+                                          _mm512_and_si512(_mm512_castps_si512(high), magnitude_mask));
+    const unsigned largest = _mm512_reduce_max_epu32(bits);
+    float inverses[kStepCandidates];
+    Step step = first_step(largest, inverses);
+    if (step.search) {
+      __m256 products[kStepCandidates], squares[kStepCandidates];
+      KINGLET_UNROLL for (int c = 0; c < kStepCandidates; ++c) {
+        const __m512 inverse = _mm512_set1_ps(inverses[c]), rounder = _mm512_set1_ps(kRounder);
+        const __m512 a = _mm512_sub_ps(_mm512_add_ps(_mm512_mul_ps(low, inverse), rounder), rounder);
+        const __m512 d = _mm512_sub_ps(_mm512_add_ps(_mm512_mul_ps(high, inverse), rounder), rounder);
+        products[c] = add_halves(_mm512_fmadd_ps(high, d, _mm512_mul_ps(low, a)));
+        squares[c] = add_halves(_mm512_fmadd_ps(d, d, _mm512_mul_ps(a, a)));
+      }
+      choose_step(lane_sums(products), lane_sums(squares), inverses, step);
+    }
+    if (step.inverse == 0) {
+      empty_block(step, out);
+      continue;
+    }
+    const __m512 inverse = _mm512_set1_ps(step.inverse);
+    const __m512i a = _mm512_cvtps_epi32(_mm512_mul_ps(low, inverse));
+    const __m512i d = _mm512_cvtps_epi32(_mm512_mul_ps(high, inverse));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out->codes), _mm512_cvtepi32_epi8(a));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out->codes + 16), _mm512_cvtepi32_epi8(d));
+    finish_block(step, _mm512_reduce_add_epi32(a), _mm512_reduce_add_epi32(d), out);
+  }
+}
+
+// 16 rows x 8 quads of 4 bytes, transposed to 8 lines of 16 quads, then narrowed.
+void Kernels::interleave(const std::uint8_t* rows, std::size_t stride, int width, unsigned char* out) {
+  __m512i quads[8];
+  transpose_rows(rows, stride, quads);
+  if (width == 8) {
+    KINGLET_UNROLL for (int quad = 0; quad < 8; ++quad) _mm512_storeu_si512(out + 64 * quad, quads[quad]);
+    return;
+  }
+  const __m512i low = _mm512_set1_epi8(15);
+  KINGLET_UNROLL for (int i = 0; i < 4; ++i) {
+    const __m512i upper = _mm512_slli_epi16(_mm512_and_si512(quads[2 * i + 1], low), 4);
+    _mm512_storeu_si512(out + 64 * i, _mm512_or_si512(_mm512_and_si512(quads[2 * i], low), upper));
+  }
+  if (width == 5) {
+    const __m512i bit = _mm512_set1_epi8(16);
+    __m512i bits = _mm512_setzero_si512();
+    KINGLET_UNROLL for (int quad = 7; quad >= 0; --quad) {
+      bits = _mm512_add_epi8(bits, bits);
+      bits = _mm512_or_si512(bits, _mm512_srli_epi16(_mm512_and_si512(quads[quad], bit), 4));
+    }
+    _mm512_storeu_si512(out + 256, bits);
+  }
+  if (width == 6) {
+    const __m512i pair = _mm512_set1_epi8(48);
+    KINGLET_UNROLL for (int line_index = 0; line_index < 2; ++line_index) {
+      __m512i bits = _mm512_setzero_si512();
+      KINGLET_UNROLL for (int quad = 3; quad >= 0; --quad) {
+        bits = _mm512_slli_epi16(bits, 2);  // the upper bits of a byte are still clear
+        bits = _mm512_or_si512(bits, _mm512_srli_epi16(_mm512_and_si512(quads[4 * line_index + quad], pair), 4));
+      }
+      _mm512_storeu_si512(out + 256 + 64 * line_index, bits);
+    }
+  }
+}
+
+}  // namespace
+
+const MatmulKernels matmul_kernels_avx512 = make_kernels<Kernels>();
+
+}  // namespace kinglet
