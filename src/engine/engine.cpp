@@ -48,9 +48,74 @@ class ModelEngine final : public Engine {
   RopeTables rope_;
   Workspace workspace_;
   std::shared_ptr<PagedStore> store_;
+  std::shared_ptr<const CacheConfig> cache_config_;
+  std::unique_ptr<AttentionPlan> attention_;
   std::vector<float> all_logits_;   ///< whole rows, where only some of the head is asked for
   std::vector<float> wanted_rows_;  ///< hidden rows whose logits a step wants
 };
+
+Result<std::unique_ptr<Engine>> ModelEngine::create(std::shared_ptr<const Model> model, EngineOptions options) {
+  const ModelConfig& config = model->config();
+  if (options.context == 0) options.context = config.context;
+  if (options.context < 1 || options.context > limits::kContext) {
+    return fail(ErrorCode::kInvalidArgument,
+                "a context of " + std::to_string(options.context) + " tokens is out of range");
+  }
+  if (config.position_embedding) options.context = std::min(options.context, config.context);
+  // An encoder sees a whole text in one call.
+  if (!config.causal)
+    options.max_rows = int(std::max<std::int64_t>(options.max_rows, std::min<std::int64_t>(options.context, 8192)));
+  options.max_rows = std::clamp(options.max_rows, 1, 1 << 16);
+  KINGLET_TRY(Workspace workspace, Workspace::create(*model, options.max_rows));
+  std::unique_ptr<ModelEngine> engine(new ModelEngine(model, options, std::move(workspace)));
+  const KvStorage storage = kv_storage(options.cache);
+  KINGLET_TRY(engine->attention_, AttentionPlan::create(config, storage, model->threads(), options.max_rows));
+  engine->store_ = std::make_shared<PagedStore>(
+      KvLayout{.storage = storage, .key_length = int(config.key_length), .value_length = int(config.value_length)});
+  // Names the weights well enough to refuse another model's snapshot.
+  const std::string fingerprint = config.architecture + "/" + std::to_string(model->file_bytes()) + "/" +
+                                  model->metadata().string_or("general.name", "").value_or("");
+  engine->cache_config_ = std::make_shared<const CacheConfig>(cache_config(config, options.context, fingerprint));
+  return engine;
+}
+
+Result<std::unique_ptr<Sequence>> ModelEngine::new_sequence() {
+  return std::make_unique<SequenceCache>(store_, cache_config_);
+}
+
+Result<void> ModelEngine::check_call(const ForwardCall& call) const {
+  const ModelConfig& config = model_->config();
+  const int end = call.layer_end < 0 ? int(config.layers) : call.layer_end;
+  if (call.layer_begin < 0 || call.layer_begin > end || end > config.layers) {
+    return fail(ErrorCode::kInvalidArgument, "layers " + std::to_string(call.layer_begin) + " to " +
+                                                 std::to_string(end) + " of a model of " +
+                                                 std::to_string(config.layers));
+  }
+  if (call.rows.size() > std::size_t(options_.max_rows)) {
+    return fail(ErrorCode::kInvalidArgument, std::to_string(call.rows.size()) + " rows in one call, at most " +
+                                                 std::to_string(options_.max_rows) + " are planned for");
+  }
+  for (const Row& row : call.rows) {
+    if (row.position < 0 || row.position >= options_.context) {
+      return fail(ErrorCode::kExhausted,
+                  "position " + std::to_string(row.position) + " is beyond the context of " +
+                      std::to_string(options_.context) + " tokens",
+                  "Shorten the text, or raise --context.");
+    }
+  }
+  return {};
+}
+
+Result<void> ModelEngine::forward(const ForwardCall& call) {
+  KINGLET_CHECK(check_call(call));
+  if (call.rows.empty()) return {};
+  const int end = call.layer_end < 0 ? int(model_->config().layers) : call.layer_end;
+  KINGLET_CHECK(attention_->prepare(call.rows, call.tree, call.layer_begin, end));
+  ForwardPass pass({*model_, rope_, workspace_, *attention_, options_.max_rows}, call);
+  pass.run();
+  if (call.commit) attention_->commit();
+  return {};
+}
 
 Result<void> ModelEngine::embed(std::span<const TokenId> ids, std::span<const std::int32_t> positions, float* hidden) {
   const ModelConfig& config = model_->config();
@@ -224,4 +289,36 @@ Result<void> ModelEngine::step_chunk(std::span<const Row> rows, std::span<const 
 }
 
 }  // namespace
+
+Result<CacheType> parse_cache_type(std::string_view name) {
+  constexpr std::array<std::pair<std::string_view, CacheType>, 4> kTypes{
+      {{"f32", CacheType::kF32}, {"f16", CacheType::kF16}, {"bf16", CacheType::kBf16}, {"int8", CacheType::kInt8}}};
+  for (const auto& [known, type] : kTypes) {
+    if (known == name) return type;
+  }
+  return fail(ErrorCode::kInvalidArgument, "'" + std::string(name) + "' is no cache type",
+              "Known: f32, f16, bf16, int8.");
+}
+
+Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> model, EngineOptions options) {
+  return ModelEngine::create(std::move(model), options);
+}
+
+Result<void> prefill(Engine& engine, Sequence& sequence, std::span<const TokenId> ids, int chunk, float* logits) {
+  const std::size_t size =
+      std::size_t(chunk > 0 ? std::min(chunk, engine.options().max_rows) : engine.options().max_rows);
+  std::vector<Row> rows;
+  for (std::size_t begin = 0; begin < ids.size(); begin += size) {
+    const std::size_t count = std::min(size, ids.size() - begin);
+    rows.clear();
+    for (std::size_t i = 0; i < count; ++i)
+      rows.push_back({&sequence, std::int32_t(sequence.length() + std::int64_t(i))});
+    const std::int32_t last = std::int32_t(count) - 1;
+    const bool is_end = begin + count == ids.size();
+    KINGLET_CHECK(engine.step(rows, ids.subspan(begin, count),
+                              is_end ? std::span(&last, 1) : std::span<const std::int32_t>(), logits));
+  }
+  return {};
+}
+
 }  // namespace kinglet

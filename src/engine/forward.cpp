@@ -31,14 +31,14 @@ bool is_int8(const Linear* linear) { return linear != nullptr && linear->input_f
 
 }  // namespace
 
-ForwardPass::ForwardPass(const ForwardContext& context, const ForwardCall& call, const AttentionPlan& attention)
+ForwardPass::ForwardPass(const ForwardContext& context, const ForwardCall& call)
     : model_(context.model),
       config_(context.model.config()),
       rope_(context.rope),
       space_(context.workspace),
       pool_(context.model.pool()),
       call_(call),
-      attention_(attention),
+      attention_(context.attention),
       threads_(context.model.threads()),
       rows_(int(call.rows.size())),
       max_rows_(context.max_rows),
@@ -233,12 +233,66 @@ void ForwardPass::attention_half(int thread, int index, const Pending& pending) 
   multiply(thread, *layer.key, x, space_.key, layer.key_bias);
   multiply(thread, *layer.value, x, space_.value, layer.value_bias);
   meet();
+  rotate(thread, index);
+  meet();
   attend(thread, index);
   meet();
   const std::size_t columns = std::size_t(layer.output->inputs());
   multiply(thread, *layer.output, quantize(thread, space_.attended, columns, rows_, *layer.output), space_.projected,
            layer.output_bias);
   meet();
+}
+
+/// Norms a head and rotates it to its row's position, in place.
+void ForwardPass::rotate_head(float* x, int row, const Vector& norm, int index) {
+  const std::int64_t half = config_.rope_dimensions / 2;
+  const std::size_t kind = std::size_t(rope_.of_layer[std::size_t(index)]);
+  const std::size_t at = (kind * std::size_t(max_rows_) + std::size_t(row)) * std::size_t(half);
+  const ElementwiseKernels& kernels = elementwise();
+  if (!norm.empty()) kernels.rms_norm(x, norm.data(), config_.key_length, float(config_.norm_epsilon), x);
+  if (config_.rope == RopeKind::kPairs) kernels.rope_pairs(x, space_.cosines + at, space_.sines + at, half);
+  if (config_.rope == RopeKind::kHalves) kernels.rope_halves(x, space_.cosines + at, space_.sines + at, half);
+}
+
+/// Queries and keys of all rows, split between the threads by head.
+void ForwardPass::rotate(int thread, int index) {
+  const LayerConfig& sizes = config_.per_layer[std::size_t(index)];
+  const LayerWeights& layer = model_.layers[std::size_t(index)];
+  if (thread == 0) next_item_ = 0;
+  if (config_.rope == RopeKind::kNone && !config_.qk_norm) return;
+  const std::int64_t heads = sizes.heads + sizes.kv_heads;
+  const WorkShare share = work_share(rows_ * heads, thread, threads_);
+  for (std::int64_t i = share.begin; i < share.end; ++i) {
+    const std::int64_t row = i / heads, head = i % heads;
+    if (head < sizes.heads) {
+      rotate_head(space_.query + (row * sizes.heads + head) * config_.key_length, int(row), layer.query_norm, index);
+    } else {
+      float* key = space_.key + (row * sizes.kv_heads + head - sizes.heads) * config_.key_length;
+      rotate_head(key, int(row), layer.key_norm, index);
+    }
+  }
+}
+
+void ForwardPass::attend(int thread, int index) {
+  const WorkShare stores = work_share(attention_.store_items(index), thread, threads_);
+  for (std::int64_t item = stores.begin; item < stores.end; ++item) {
+    attention_.store(index, int(item), space_.key, space_.value);
+  }
+  meet();
+  // Items differ in cost: each thread takes the next one.
+  const int items = attention_.attend_items(index);
+  for (int item = next_item_++; item < items; item = next_item_++) {
+    attention_.attend(index, item, thread, space_.query, space_.attended);
+  }
+  if (call_.hooks == nullptr || !call_.hooks->attention) return;
+  meet();
+  if (thread == 0) show_attention(index);
+}
+
+void ForwardPass::show_attention(int index) {
+  for (int head = 0; head < config_.per_layer[std::size_t(index)].heads; ++head) {
+    call_.hooks->attention(index, head, attention_.weights(index, rows_ - 1, head, space_.query));
+  }
 }
 
 void ForwardPass::feed_forward_half(int thread, int index, const Pending& pending) {

@@ -1,6 +1,7 @@
 // One forward call: rows through a range of layers. One function for every architecture; all threads run it together.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -18,12 +19,13 @@ struct ForwardContext {
   const Model& model;
   const RopeTables& rope;
   Workspace& workspace;
+  AttentionPlan& attention;
   int max_rows;
 };
 
 class ForwardPass {
  public:
-  ForwardPass(const ForwardContext& context, const ForwardCall& call, std::span<AttentionCall> attention);
+  ForwardPass(const ForwardContext& context, const ForwardCall& call);
   /// Runs the layers of the call in one parallel region, or layer by layer where hooks want to look between.
   void run();
 
@@ -58,7 +60,10 @@ class ForwardPass {
   LinearInput quantize(int thread, const float* values, std::size_t columns, int rows, const Linear& reader);
   void multiply(int thread, const Linear& linear, const LinearInput& x, float* y, const Vector& bias);
   void activate(int thread, const Linear& up, int rows);
+  void rotate(int thread, int index);
+  void rotate_head(float* x, int row, const Vector& norm, int index);
   void attend(int thread, int index);
+  void show_attention(int index);
 
   bool is_private() const { return rows_ <= kPrivateRows; }
   RowBuffers& buffers(int thread) { return is_private() ? space_.own[std::size_t(thread)] : space_.shared; }
@@ -76,9 +81,10 @@ class ForwardPass {
   Workspace& space_;
   ThreadPool& pool_;
   const ForwardCall& call_;
-  std::span<AttentionCall> attention_;  ///< one a layer of the call
+  AttentionPlan& attention_;
   int threads_, rows_, max_rows_;
   std::size_t width_;
+  std::atomic<int> next_item_{0};  ///< of attention, shared by the threads
   // Kept in the workspace, so that a call allocates nothing.
   std::vector<std::int32_t>& all_;     ///< 0 .. rows-1
   std::vector<std::int32_t>& active_;  ///< rows that run the feed-forward: all, unless a hook skips some
