@@ -2,6 +2,7 @@
 
 #include "decode/ngram_index.h"
 #include "decode/random.h"
+#include "fake_engine.h"
 #include "kinglet/draft.h"
 
 namespace kinglet {
@@ -44,9 +45,10 @@ TEST(NgramIndex, ReadsAShorterTextAnew) {
 }
 
 TEST(NgramDrafter, ProposesWhatFollowedAndRepeatsAShortPeriod) {
+  fake::FakeEngine engine(26, 8);
   for (const DrafterDescriptor* descriptor : drafters()) {
     if (descriptor->name != "ngram") continue;
-    auto drafter = descriptor->make(*static_cast<Engine*>(nullptr));  // does not look at it
+    auto drafter = descriptor->make(engine);
     ASSERT_TRUE(drafter);
     Draft draft;
     (*drafter)->propose(std::vector<TokenId>{7, 8, 9, 1, 2, 7, 8}, 8, draft);
@@ -62,9 +64,10 @@ TEST(NgramDrafter, ProposesWhatFollowedAndRepeatsAShortPeriod) {
 }
 
 TEST(NgramDrafter, PausesAfterProposalsThatFail) {
+  fake::FakeEngine engine(26, 8);
   for (const DrafterDescriptor* descriptor : drafters()) {
     if (descriptor->name != "ngram") continue;
-    auto drafter = descriptor->make(*static_cast<Engine*>(nullptr));
+    auto drafter = descriptor->make(engine);
     int proposals = 0;
     std::vector<TokenId> text = {1, 1};
     for (int i = 0; i < 60; ++i) {
