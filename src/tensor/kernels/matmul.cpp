@@ -7,10 +7,8 @@ namespace kinglet {
 const MatmulKernels& matmul_kernels(Isa isa) {
   switch (isa) {
 #if defined(__x86_64__)
-#if defined(KINGLET_WIDE_KERNELS)
     case Isa::kAvx2:
       return matmul_kernels_avx2;
-#endif
     case Isa::kAvx512:
       return matmul_kernels_avx512;
 #elif defined(KINGLET_WIDE_KERNELS) && defined(__aarch64__)
