@@ -50,7 +50,9 @@ class ModelEngine final : public Engine {
   std::shared_ptr<PagedStore> store_;
   std::shared_ptr<const CacheConfig> cache_config_;
   std::unique_ptr<AttentionPlan> attention_;
-  std::vector<float> all_logits_;   ///< whole rows, where only some of the head is asked for
+  std::vector<float> all_logits_;  ///< whole rows, where only some of the head is asked for
+  std::vector<TileRange> head_tiles_;
+  std::vector<std::int32_t> positions_;
   std::vector<float> wanted_rows_;  ///< hidden rows whose logits a step wants
 };
 
@@ -164,8 +166,8 @@ void ModelEngine::final_norm(float* hidden, int rows) {
 }
 
 /// The 16-row tiles that hold the allowed tokens, as ascending runs.
-std::vector<TileRange> tiles_of(std::span<const TokenId> allowed, std::int64_t all_tiles) {
-  std::vector<TileRange> tiles;
+void find_tiles(std::span<const TokenId> allowed, std::int64_t all_tiles, std::vector<TileRange>& tiles) {
+  tiles.clear();
   if (allowed.empty()) tiles.push_back({0, all_tiles});
   for (TokenId id : allowed) {
     const std::int64_t tile = id / kTileRows;
@@ -175,7 +177,6 @@ std::vector<TileRange> tiles_of(std::span<const TokenId> allowed, std::int64_t a
       tiles.back().end = tile + 1;
     }
   }
-  return tiles;
 }
 
 Result<void> ModelEngine::head(const float* hidden, int rows, std::span<const TokenId> allowed, float* logits) {
@@ -186,7 +187,8 @@ Result<void> ModelEngine::head(const float* hidden, int rows, std::span<const To
                   "the allowed token id " + std::to_string(id) + " is not in the vocabulary");
     }
   }
-  const std::vector<TileRange> tiles = tiles_of(allowed, model_->output_head().tiles());
+  std::vector<TileRange>& tiles = head_tiles_;
+  find_tiles(allowed, model_->output_head().tiles(), tiles);
   for (int row = 0; row < rows; row += options_.max_rows) {
     const int count = std::min(rows - row, options_.max_rows);
     const float* chunk = hidden + std::size_t(row) * width();
@@ -271,13 +273,13 @@ Result<void> ModelEngine::step(std::span<const Row> rows, std::span<const TokenI
 
 Result<void> ModelEngine::step_chunk(std::span<const Row> rows, std::span<const TokenId> ids,
                                      std::span<const std::int32_t> wanted, std::int32_t offset, float* logits) {
-  std::vector<std::int32_t> positions;
+  positions_.clear();
   bool tree = false;
   for (const Row& row : rows) {
-    positions.push_back(row.position);
+    positions_.push_back(row.position);
     tree |= row.parent >= 0;
   }
-  KINGLET_CHECK(embed(ids, positions, workspace_.hidden));
+  KINGLET_CHECK(embed(ids, positions_, workspace_.hidden));
   KINGLET_CHECK(forward({.rows = rows, .hidden = workspace_.hidden, .tree = tree}));
   if (wanted.empty()) return {};
   wanted_rows_.resize(std::max(wanted_rows_.size(), wanted.size() * width()));
