@@ -18,15 +18,7 @@
 namespace kinglet {
 namespace {
 
-/// What /proc has under a name; files there have no size, so read_file() does not serve.
-std::string proc_text(const char* path) {
-  std::string text;
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path, "r"), std::fclose);
-  if (!file) return text;
-  char buffer[4096];
-  while (const std::size_t count = std::fread(buffer, 1, sizeof buffer, file.get())) text.append(buffer, count);
-  return text;
-}
+std::string proc_text(const char* path) { return read_file(path, 1 << 20).value_or(std::string()); }
 
 /// "VmHWM:   123 kB" -> "123 kB".
 std::string_view field(std::string_view text, std::string_view name) {

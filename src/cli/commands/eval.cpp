@@ -1,0 +1,308 @@
+#include <algorithm>
+#include <bit>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/progress.h"
+#include "base/try.h"
+#include "cli/command.h"
+#include "cli/generation.h"
+#include "cli/output.h"
+#include "cli/prompt.h"
+#include "decode/softmax.h"
+#include "kinglet/measure.h"
+
+namespace kinglet {
+namespace {
+
+using nlohmann::ordered_json;
+
+constexpr std::uint64_t kMostTextBytes = std::uint64_t{4} << 30;
+
+constexpr OptionSpec kOptions[] = {
+    {.name = "text",
+     .kind = OptionKind::kFile,
+     .placeholder = "F",
+     .help = "The text to read (UTF-8; - is standard input)"},
+    {.name = "against",
+     .placeholder = "OTHER",
+     .help = "Also compare with this model: divergence of MODEL from OTHER, in one pass"},
+    {.name = "stride",
+     .kind = OptionKind::kInteger,
+     .placeholder = "N",
+     .help = "Windows start every N tokens and score their last N; without it they do not overlap and score their "
+             "second half",
+     .min = 1,
+     .max = 1 << 24},
+    {.name = "ids",
+     .kind = OptionKind::kFile,
+     .placeholder = "I.json",
+     .help = "Read token ids instead of text: a list of sequences, fed as they are"},
+    {.name = "logits",
+     .kind = OptionKind::kFile,
+     .placeholder = "OUT.npy",
+     .help = "With --ids: write all logits, float32 [all tokens, vocabulary]"},
+    {.name = "worst",
+     .kind = OptionKind::kInteger,
+     .placeholder = "N",
+     .help = "With --against: how many of the worst places to show",
+     .fallback = "10",
+     .min = 0,
+     .max = 10000},
+    {.name = "max-perplexity",
+     .kind = OptionKind::kNumber,
+     .placeholder = "X",
+     .help = "Fail with exit status 6 above this perplexity",
+     .min = 1},
+    {.name = "max-kl",
+     .kind = OptionKind::kNumber,
+     .placeholder = "X",
+     .help = "With --against: fail with exit status 6 above this mean divergence",
+     .min = 0},
+};
+
+ordered_json evaluation_json(const Evaluation& result) {
+  ordered_json value = {{"perplexity", result.perplexity},
+                        {"nll", result.nll},
+                        {"nll_standard_error", result.standard_error},
+                        {"tokens", result.tokens},
+                        {"seconds", result.seconds}};
+  if (!result.divergence) return value;
+  const Divergence& kl = *result.divergence;
+  value["kl"] = {{"mean", kl.mean},
+                 {"standard_error", kl.standard_error},
+                 {"median", kl.median},
+                 {"p99", kl.p99},
+                 {"max", kl.max}};
+  value["top1_agreement"] = kl.top1_agreement;
+  value["reference_perplexity"] = std::exp(kl.reference_nll);
+  auto worst = ordered_json::array();
+  for (const Disagreement& place : kl.worst)
+    worst.push_back({{"position", place.position},
+                     {"kl", place.kl},
+                     {"before", place.before},
+                     {"token", place.token},
+                     {"model_best", place.model_best},
+                     {"reference_best", place.reference_best},
+                     {"model_probability", place.model_probability},
+                     {"reference_probability", place.reference_probability}});
+  value["worst"] = worst;
+  return value;
+}
+
+std::string evaluation_text(const Evaluation& result) {
+  char line[512];
+  std::snprintf(line, sizeof line, "perplexity %.4f ± %.4f (%.5f nats a token, %lld tokens scored, %.1f s)\n",
+                result.perplexity, result.perplexity * result.standard_error, result.nll,
+                static_cast<long long>(result.tokens), result.seconds);
+  std::string text = line;
+  if (!result.divergence) return text;
+  const Divergence& kl = *result.divergence;
+  std::snprintf(line, sizeof line,
+                "reference perplexity %.4f\nKL divergence  mean %.6f ± %.6f  median %.6f  p99 %.5f  max %.4f\nsame "
+                "best token %.2f %%\n",
+                std::exp(kl.reference_nll), kl.mean, kl.standard_error, kl.median, kl.p99, kl.max,
+                100 * kl.top1_agreement);
+  text += line;
+  if (!kl.worst.empty()) text += "worst places (token number, divergence, text, the token that follows):\n";
+  for (const Disagreement& place : kl.worst) {
+    std::snprintf(line, sizeof line, "%8zu  %.4f  ", place.position, place.kl);
+    text += line + escape_for_terminal("…" + place.before) + " | " + escape_for_terminal(place.token);
+    std::snprintf(line, sizeof line, " (%.3f, reference %.3f)", place.model_probability, place.reference_probability);
+    text += line;
+    if (place.model_best != place.reference_best)
+      text += "; best '" + escape_for_terminal(place.model_best) + "', reference '" +
+              escape_for_terminal(place.reference_best) + "'";
+    text += "\n";
+  }
+  return text;
+}
+
+Result<std::vector<TextWindow>> read_ids(const std::string& path) {
+  KINGLET_TRY(const std::string text, read_file(path, kMostTextBytes));
+  KINGLET_TRY(const ordered_json value, parse_json(text, path, {.max_bytes = kMostTextBytes}));
+  const auto wrong = [&](const std::string& where) {
+    return fail(ErrorCode::kInvalidArgument, "expected a list of lists of token ids" + where, "", path);
+  };
+  if (!value.is_array() || value.empty()) return wrong("");
+  std::vector<TextWindow> windows;
+  std::size_t offset = 0;
+  for (const ordered_json& sequence : value) {
+    TextWindow window{.ids = {}, .score_from = 1, .text_offset = offset};
+    const std::string where = ", sequence " + std::to_string(windows.size()) + " is not one";
+    if (!sequence.is_array() || sequence.empty()) return wrong(where);
+    for (const ordered_json& id : sequence) {
+      if (!id.is_number_integer() || id.get<std::int64_t>() < 0 || id.get<std::int64_t>() > INT32_MAX)
+        return wrong(where);
+      window.ids.push_back(id.get<TokenId>());
+    }
+    window.score_from = window.ids.size() / 2 + 1;
+    offset += window.ids.size();
+    windows.push_back(std::move(window));
+  }
+  return windows;
+}
+
+/// NumPy's format 1.0: magic, header length, a Python dictionary padded so that the data starts at a multiple of 64.
+std::string npy_header(std::size_t rows, std::size_t columns) {
+  static_assert(std::endian::native == std::endian::little);
+  std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (" + std::to_string(rows) + ", " +
+                       std::to_string(columns) + "), }";
+  header.resize((10 + header.size() + 1 + 63) / 64 * 64 - 10 - 1, ' ');
+  header += '\n';
+  std::string text("\x93NUMPY\x01\x00", 8);
+  text += static_cast<char>(header.size() & 0xFF);
+  text += static_cast<char>(header.size() >> 8);
+  return text + header;
+}
+
+/// Writes the logits of every token, and scores what evaluate() would.
+Result<Evaluation> write_logits(Engine& engine, std::span<const TextWindow> windows, const std::string& path,
+                                int chunk) {
+  const auto start = std::chrono::steady_clock::now();
+  const auto vocabulary = static_cast<std::size_t>(engine.model().config().vocabulary);
+  std::size_t tokens = 0;
+  for (const TextWindow& window : windows) tokens += window.ids.size();
+  KINGLET_TRY(auto file, AtomicFile::create(path));
+  KINGLET_CHECK(file->write(npy_header(tokens, vocabulary)));
+  Evaluation result;
+  double squares = 0;
+  ProgressBar bar(quiet());
+  for (const TextWindow& window : windows) {
+    KINGLET_CHECK(
+        stream_logits(engine, window.ids, 0, chunk, [&](std::size_t first, int rows, float* logits) -> Result<void> {
+          const auto count = static_cast<std::size_t>(rows);
+          for (std::size_t i = 0; i < count; ++i) {
+            const std::size_t next = first + i + 1;
+            if (next < window.score_from || next >= window.ids.size()) continue;
+            const std::span<const float> row(logits + i * vocabulary, vocabulary);
+            const double nll = log_sum_exp(row) - row[static_cast<std::size_t>(window.ids[next])];
+            result.nll += nll;
+            squares += nll * nll;
+            ++result.tokens;
+          }
+          result.fed += rows;
+          bar.update({.activity = "eval", .done = static_cast<std::uint64_t>(result.fed), .total = tokens});
+          return file->write(std::as_bytes(std::span<const float>(logits, count * vocabulary)));
+        }));
+  }
+  bar.finish();
+  KINGLET_CHECK(file->commit());
+  const double count = std::max<double>(1, static_cast<double>(result.tokens));
+  result.nll /= count;
+  result.standard_error =
+      count > 1 ? std::sqrt(std::max(0.0, squares / count - result.nll * result.nll) / (count - 1)) : 0;
+  result.perplexity = std::exp(result.nll);
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return result;
+}
+
+Result<std::vector<TextWindow>> windows_of(const Arguments& arguments, const Model& model) {
+  if (arguments.given("ids") == arguments.given("text"))
+    return fail(ErrorCode::kInvalidArgument, "eval needs one of --text F and --ids I.json");
+  if (arguments.given("logits") && !arguments.given("ids"))
+    return fail(ErrorCode::kInvalidArgument, "--logits needs --ids");
+  std::vector<TextWindow> windows;
+  if (arguments.given("ids")) {
+    KINGLET_TRY(windows, read_ids(arguments.text("ids")));
+  } else {
+    KINGLET_TRY(const std::string text, read_file(arguments.text("text"), kMostTextBytes));
+    const Tokenizer& tokenizer = model.tokenizer();
+    std::vector<TokenId> ids = tokenizer.encode(text);
+    if (tokenizer.adds_bos && tokenizer.bos >= 0) ids.insert(ids.begin(), tokenizer.bos);
+    KINGLET_TRY(windows, make_windows(ids, tokenizer,
+                                      {.context = arguments.given("context") ? arguments.integer("context") : 512,
+                                       .stride = arguments.given("stride") ? arguments.integer("stride") : 0}));
+  }
+  for (const TextWindow& window : windows)
+    for (TokenId id : window.ids)
+      if (id >= model.config().vocabulary)
+        return fail(ErrorCode::kInvalidArgument, "the token id " + std::to_string(id) +
+                                                     " is not in the vocabulary of " +
+                                                     std::to_string(model.config().vocabulary) + " tokens");
+  return windows;
+}
+
+Result<void> check_gates(const Arguments& arguments, const Evaluation& result) {
+  char text[128];
+  if (arguments.given("max-perplexity") && !(result.perplexity <= arguments.number("max-perplexity"))) {
+    std::snprintf(text, sizeof text, "perplexity %.4f is above %.4f", result.perplexity,
+                  arguments.number("max-perplexity"));
+    return fail(ErrorCode::kQualityGate, text);
+  }
+  if (arguments.given("max-kl") && result.divergence && !(result.divergence->mean <= arguments.number("max-kl"))) {
+    std::snprintf(text, sizeof text, "mean divergence %.6f is above %.6f", result.divergence->mean,
+                  arguments.number("max-kl"));
+    return fail(ErrorCode::kQualityGate, text);
+  }
+  return {};
+}
+
+Result<void> run(const Arguments& arguments) {
+  KINGLET_TRY(EngineOptions options, engine_options(arguments));
+  const int chunk = static_cast<int>(arguments.integer("prefill-chunk"));
+  KINGLET_TRY(auto model, load_model(arguments.positional()[0], arguments));
+  KINGLET_CHECK(check_generates(*model));
+  KINGLET_TRY(const auto windows, windows_of(arguments, *model));
+  options.context = 0;
+  for (const TextWindow& window : windows)
+    options.context = std::max(options.context, static_cast<std::int64_t>(window.ids.size()));
+  KINGLET_TRY(auto engine, Engine::create(model, options));
+  std::unique_ptr<Engine> reference;
+  if (arguments.given("against")) {
+    KINGLET_TRY(auto other, load_model(arguments.text("against"), arguments));
+    KINGLET_CHECK(check_generates(*other));
+    KINGLET_TRY(reference, Engine::create(std::move(other), options));
+  }
+  Evaluation result;
+  if (arguments.given("logits")) {
+    KINGLET_TRY(result, write_logits(*engine, windows, arguments.text("logits"), chunk));
+  }
+  if (!arguments.given("logits") || reference) {
+    ProgressBar bar(quiet());
+    EvaluateOptions how{.chunk = chunk, .worst = static_cast<std::size_t>(arguments.integer("worst")), .progress = {}};
+    how.progress = [&](std::uint64_t done, std::uint64_t total) {
+      bar.update({.activity = "eval", .done = done, .total = total});
+    };
+    KINGLET_TRY(result, evaluate(*engine, reference.get(), windows, how));
+  }
+  KINGLET_CHECK(arguments.flag("json") ? print_json(evaluation_json(result)) : print(evaluation_text(result)));
+  return check_gates(arguments, result);
+}
+
+constexpr std::span<const OptionSpec> kSets[] = {kOptions};
+constexpr std::string_view kExamples[] = {
+    "kinglet eval smollm2-135m-instruct --text book.txt --context 512",
+    "kinglet eval small.gguf --against original.gguf --text book.txt  # what compression changed, and where",
+    "kinglet eval gemma-3-270m --ids ids.json --logits logits.npy --json",
+};
+
+}  // namespace
+
+extern const Command command_eval = {
+    .name = "eval",
+    .group = CommandGroup::kMeasure,
+    .summary = "Measure a model's quality on a text",
+    .usage = "MODEL --text F [options]",
+    .description =
+        "Perplexity over windows of --context tokens (512): BOS first where the model adds one, the second half of "
+        "each "
+        "window scored, an incomplete last window left out. With --against, both models read the text at the same "
+        "time, "
+        "and the divergence of MODEL from OTHER is reported with the places where it is worst.",
+    .options = kSets,
+    .examples = kExamples,
+    .min_positional = 1,
+    .max_positional = 1,
+    .run = run,
+    .more_options = generation_options,
+};
+
+}  // namespace kinglet

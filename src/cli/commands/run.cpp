@@ -1,0 +1,290 @@
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/limits.h"
+#include "base/try.h"
+#include "cli/command.h"
+#include "cli/generation.h"
+#include "cli/output.h"
+#include "cli/prompt.h"
+#include "kinglet/generate.h"
+#include "kinglet/measure.h"
+
+namespace kinglet {
+namespace {
+
+using nlohmann::ordered_json;
+
+constexpr std::uint64_t kMostPromptBytes = std::uint64_t{1} << 30;
+
+constexpr OptionSpec kOptions[] = {
+    {.name = "file",
+     .letter = 'f',
+     .kind = OptionKind::kFile,
+     .placeholder = "F",
+     .help = "Read the prompt from a file"},
+    {.name = "system", .placeholder = "TEXT", .help = "System message that comes before the prompt"},
+    {.name = "prompts",
+     .kind = OptionKind::kFile,
+     .placeholder = "P.jsonl",
+     .help = "Answer many prompts: a file with one {\"prompt\": …} or {\"messages\": […]} a line"},
+    {.name = "batch",
+     .kind = OptionKind::kInteger,
+     .placeholder = "N",
+     .help = "With --prompts: how many are answered side by side",
+     .fallback = "8",
+     .min = 1,
+     .max = 256},
+    {.name = "logprobs",
+     .kind = OptionKind::kInteger,
+     .placeholder = "N",
+     .help = "With --json: report each token's log-probability and its N best alternatives",
+     .fallback = "0",
+     .min = 0,
+     .max = 1000},
+    {.name = "logit-bias",
+     .placeholder = "ID=X",
+     .help = "Add X to the logit of a token; -inf forbids it",
+     .repeatable = true},
+};
+
+Result<std::pair<TokenId, float>> parse_bias(const std::string& text) {
+  TokenId id = -1;
+  double bias = 0;
+  const char* end = text.data() + text.size();
+  const auto first = std::from_chars(text.data(), end, id);
+  if (first.ec != std::errc() || first.ptr == end || *first.ptr != '=' || id < 0)
+    return fail(ErrorCode::kInvalidArgument, "--logit-bias expects ID=X, found '" + text + "'");
+  const auto second = std::from_chars(first.ptr + 1, end, bias);
+  if (second.ec != std::errc() || second.ptr != end || !(bias <= 1e6))
+    return fail(ErrorCode::kInvalidArgument, "--logit-bias expects a number after '=', found '" + text + "'");
+  return std::pair(id, static_cast<float>(bias));
+}
+
+double rate(double count, double milliseconds) { return milliseconds > 0 ? 1000 * count / milliseconds : 0; }
+
+ordered_json logprobs_json(const Generation& result, const Tokenizer& tokenizer) {
+  auto list = ordered_json::array();
+  for (const TokenLogprob& token : result.logprobs) {
+    auto top = ordered_json::array();
+    for (const auto& [id, logprob] : token.top)
+      top.push_back({{"id", id}, {"text", std::string(tokenizer.piece(id))}, {"logprob", logprob}});
+    list.push_back(
+        {{"id", token.id}, {"text", std::string(tokenizer.piece(token.id))}, {"logprob", token.logprob}, {"top", top}});
+  }
+  return list;
+}
+
+struct Session {
+  std::shared_ptr<const Model> model;
+  std::unique_ptr<Engine> engine;
+  std::optional<PromptMaker> prompts;
+  GenerateOptions options;
+  double load_ms = 0;
+};
+
+ordered_json result_json(const Generation& result, const Session& session) {
+  ordered_json value = {
+      {"text", result.text}, {"token_ids", result.token_ids}, {"finish_reason", result.finish_reason}};
+  value["usage"] = {{"prompt_tokens", result.prompt_tokens}, {"completion_tokens", result.token_ids.size()}};
+  value["timings"] = {{"load_ms", session.load_ms},
+                      {"prefill_ms", result.prefill_ms},
+                      {"decode_ms", result.decode_ms},
+                      {"prefill_tokens_per_second",
+                       rate(static_cast<double>(result.prompt_tokens - result.cached_tokens), result.prefill_ms)},
+                      {"decode_tokens_per_second", rate(static_cast<double>(result.decode_tokens), result.decode_ms)}};
+  value["memory"] = {{"peak_bytes", peak_memory()}};
+  if (session.options.drafter != "none")
+    value["speculation"] = {{"drafter", session.options.drafter},
+                            {"drafted", result.drafted},
+                            {"accepted", result.accepted},
+                            {"target_passes", result.target_passes}};
+  if (session.options.logprobs > 0) value["logprobs"] = logprobs_json(result, session.model->tokenizer());
+  if (result.error) value["error"] = {{"message", result.error->message}, {"hint", result.error->hint}};
+  return value;
+}
+
+void note_speed(const Generation& result, const Session& session) {
+  char line[256];
+  std::snprintf(line, sizeof line, "%lld prompt tokens at %.0f/s, %zu tokens at %.1f/s, load %.0f ms, peak %.0f MB",
+                static_cast<long long>(result.prompt_tokens),
+                rate(static_cast<double>(result.prompt_tokens - result.cached_tokens), result.prefill_ms),
+                result.token_ids.size(), rate(static_cast<double>(result.decode_tokens), result.decode_ms),
+                session.load_ms, static_cast<double>(peak_memory()) / 1e6);
+  note(line);
+  if (session.options.drafter == "none" || result.drafted == 0) return;
+  std::snprintf(line, sizeof line, "%s drafted %lld tokens, %lld stood; %lld passes", session.options.drafter.c_str(),
+                static_cast<long long>(result.drafted), static_cast<long long>(result.accepted),
+                static_cast<long long>(result.target_passes));
+  note(line);
+}
+
+Result<Session> open_session(const Arguments& arguments) {
+  Session session;
+  KINGLET_TRY(session.options, generate_options(arguments));
+  session.options.logprobs = static_cast<int>(arguments.integer("logprobs"));
+  for (const std::string& text : arguments.texts("logit-bias")) {
+    KINGLET_TRY(const auto bias, parse_bias(text));
+    session.options.logit_bias.push_back(bias);
+  }
+  KINGLET_TRY(const EngineOptions engine, engine_options(arguments));
+  const auto start = std::chrono::steady_clock::now();
+  KINGLET_TRY(session.model, load_model(arguments.positional()[0], arguments));
+  KINGLET_CHECK(check_generates(*session.model));
+  KINGLET_TRY(session.engine, Engine::create(session.model, engine));
+  session.load_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  KINGLET_TRY(session.prompts, PromptMaker::make(session.model, arguments.flag("raw")));
+  return session;
+}
+
+Result<void> ended(const Generation& result) {
+  if (result.error) return tl::unexpected<Error>(*result.error);
+  if (result.finish_reason == "cancelled") return fail(ErrorCode::kCancelled, "");
+  return {};
+}
+
+Result<void> run_one(const Arguments& arguments) {
+  KINGLET_TRY(const std::string text, text_argument(arguments, 1, "a prompt"));
+  KINGLET_TRY(Session session, open_session(arguments));
+  GenerateRequest request;
+  KINGLET_TRY(request.prompt, session.prompts->from_text(text, arguments.text("system")));
+  request.options = session.options;
+  const bool json = arguments.flag("json"), terminal = isatty(STDOUT_FILENO) != 0;
+  Result<void> printed;
+  if (!json)
+    request.on_text = [&](std::string_view piece) {
+      printed = print_now(terminal ? escape_for_terminal(piece, true) : std::string(piece));
+      return printed.has_value();
+    };
+  KINGLET_TRY(const auto results, generate(*session.engine, {std::move(request)}));
+  KINGLET_CHECK(printed);
+  const Generation& result = results[0];
+  if (json) {
+    if (!result.error) KINGLET_CHECK(print_json(result_json(result, session)));
+  } else {
+    KINGLET_CHECK(print_now("\n"));
+    if (!result.error) note_speed(result, session);
+  }
+  return ended(result);
+}
+
+Result<std::vector<GenerateRequest>> read_prompts(const std::string& path, const Session& session,
+                                                  std::string_view system) {
+  KINGLET_TRY(const std::string text, read_file(path, kMostPromptBytes));
+  std::vector<GenerateRequest> requests;
+  std::size_t number = 0;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    const std::string_view line(text.data() + at, end - at);
+    at = end + 1;
+    ++number;
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    const std::string place = path + ":" + std::to_string(number);
+    KINGLET_TRY(const ordered_json value, parse_json(line, place));
+    GenerateRequest request;
+    request.options = session.options;
+    request.options.seed += requests.size();  // each line is as if it were alone with its own seed
+    if (value.is_object() && value.contains("prompt") && value["prompt"].is_string()) {
+      KINGLET_TRY(request.prompt, session.prompts->from_text(value["prompt"].get_ref<const std::string&>(), system));
+    } else if (value.is_object() && value.contains("messages") && value["messages"].is_array()) {
+      KINGLET_TRY(request.prompt, session.prompts->from_messages(value["messages"]));
+    } else {
+      return fail(ErrorCode::kInvalidArgument, "expected {\"prompt\": \"…\"} or {\"messages\": […]}", "", place);
+    }
+    requests.push_back(std::move(request));
+  }
+  return requests;
+}
+
+/// Prints results in the order of the input, each as soon as all before it are there.
+class OrderedPrinter {
+ public:
+  OrderedPrinter(const Session& session, std::size_t count, bool json)
+      : session_(session), texts_(count), json_(json) {}
+  void add(std::size_t index, const Generation& result) {
+    if (json_) {
+      ordered_json value = {{"index", index}};
+      value.update(result_json(result, session_));
+      texts_[index] = json_text(value) + "\n";
+    } else {
+      texts_[index] =
+          "[" + std::to_string(index) + "] " + (result.error ? "error: " + result.error->text() : result.text) + "\n";
+    }
+    for (; next_ < texts_.size() && !texts_[next_].empty() && status; texts_[next_++] = " ")
+      status = print_now(texts_[next_]);
+  }
+  Result<void> status;
+
+ private:
+  const Session& session_;
+  std::vector<std::string> texts_;
+  std::size_t next_ = 0;
+  bool json_;
+};
+
+Result<void> run_many(const Arguments& arguments) {
+  if (arguments.positional().size() > 1 || arguments.given("file"))
+    return fail(ErrorCode::kInvalidArgument, "both a prompt and --prompts are given", "Leave one away.");
+  KINGLET_TRY(Session session, open_session(arguments));
+  KINGLET_TRY(auto requests, read_prompts(arguments.text("prompts"), session, arguments.text("system")));
+  OrderedPrinter printer(session, requests.size(), arguments.flag("json"));
+  const auto start = std::chrono::steady_clock::now();
+  for (GenerateRequest& request : requests)
+    request.on_text = [&](std::string_view) { return printer.status.has_value(); };
+  KINGLET_TRY(const auto results,
+              generate(*session.engine, std::move(requests), static_cast<int>(arguments.integer("batch")),
+                       [&](std::size_t index, const Generation& result) { printer.add(index, result); }));
+  KINGLET_CHECK(printer.status);
+  std::size_t tokens = 0;
+  for (const Generation& result : results) tokens += result.token_ids.size();
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  char line[160];
+  std::snprintf(line, sizeof line, "%zu answers, %zu tokens in %.1f s (%.1f/s), load %.0f ms, peak %.0f MB",
+                results.size(), tokens, seconds, seconds > 0 ? static_cast<double>(tokens) / seconds : 0,
+                session.load_ms, static_cast<double>(peak_memory()) / 1e6);
+  note(line);
+  for (const Generation& result : results) KINGLET_CHECK(ended(result));
+  return {};
+}
+
+Result<void> run(const Arguments& arguments) {
+  return arguments.given("prompts") ? run_many(arguments) : run_one(arguments);
+}
+
+constexpr std::span<const OptionSpec> kSets[] = {kOptions};
+constexpr std::string_view kExamples[] = {
+    "kinglet run smollm2-135m-instruct \"Why is the sky blue?\"",
+    "git diff | kinglet run qwen2.5-coder-0.5b-instruct --system \"Write a commit message.\"  # the prompt from a pipe",
+    "kinglet run gemma-3-270m \"Once upon a time\" --raw --temperature 0.8 --top-p 0.95 --seed 7",
+    "kinglet run smollm2-135m-instruct --prompts questions.jsonl --batch 16 --json",
+};
+
+}  // namespace
+
+extern const Command command_run = {
+    .name = "run",
+    .group = CommandGroup::kAnswer,
+    .summary = "Answer a prompt",
+    .usage = "MODEL [PROMPT] [options]",
+    .description =
+        "Answers one prompt (an argument, --file, or standard input) and streams the text to standard output, or "
+        "many with --prompts. The prompt goes through the model's chat template where it has one, unless --raw. "
+        "Decoding is greedy unless --temperature is given; a seed gives the same text again.",
+    .options = kSets,
+    .examples = kExamples,
+    .min_positional = 1,
+    .max_positional = 2,
+    .run = run,
+    .more_options = generation_options,
+};
+
+}  // namespace kinglet
