@@ -5,6 +5,7 @@
 #pragma once
 
 #include "tensor/quantize/block_fields.h"
+#include "tensor/quantize/bytes.h"
 #include "tensor/quantize/exact.h"
 #include "tensor/quantize/prepare.h"
 
@@ -113,11 +114,9 @@ class MinimumEncoder {
         }
       }
     } else {
-      float widest = 0, lowest = 0;
-      for (const Fit& fit : fits_) {
-        widest = std::max(widest, fit.step);
-        if (std::fabs(fit.offset) > std::fabs(lowest)) lowest = fit.offset;
-      }
+      float steps[kGroups], offsets[kGroups];
+      for (int g = 0; g < kGroups; ++g) steps[g] = fits_[g].step, offsets[g] = fits_[g].offset;
+      const float widest = furthest_from_zero(steps, kGroups), lowest = furthest_from_zero(offsets, kGroups);
       constexpr int kKept = Layout::kScaleTries;
       float costs[kKept], scales[kKept] = {}, minimums[kKept] = {};
       std::fill_n(costs, kKept, INFINITY);

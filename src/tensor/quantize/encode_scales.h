@@ -6,6 +6,7 @@
 #pragma once
 
 #include "tensor/quantize/block_fields.h"
+#include "tensor/quantize/bytes.h"
 #include "tensor/quantize/exact.h"
 #include "tensor/quantize/prepare.h"
 
@@ -77,9 +78,7 @@ class ScaleEncoder {
       improve(round_to_f16(steps_[0]), best);
       for (int i : {-1, 1}) evaluate(neighbour_of_f16(best.scale, i), best);
     } else {
-      float widest = 0;
-      for (float step : steps_)
-        if (std::fabs(step) > std::fabs(widest)) widest = step;
+      float widest = furthest_from_zero(steps_, kGroups);
       if (widest == 0) widest = kNothing;
       constexpr int kKept = Layout::kScaleTries;
       float costs[kKept], scales[kKept];

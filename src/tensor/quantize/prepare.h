@@ -55,6 +55,16 @@ void load_group(const float* values, const float* weights, Group<N>& group) {
   }
 }
 
+/// The number furthest from zero. Magnitudes are kept apart because clang 19 -O3 miscompiles the unrolled loop
+/// `if (fabs(x) > fabs(widest)) widest = x` for a constant count.
+inline float furthest_from_zero(const float* numbers, int count) {
+  float furthest = 0, magnitude = 0;
+  for (int i = 0; i < count; ++i) {
+    if (std::fabs(numbers[i]) > magnitude) magnitude = std::fabs(numbers[i]), furthest = numbers[i];
+  }
+  return furthest;
+}
+
 /// The f16 nearest to a scale, finite, and not zero unless the scale is.
 inline float round_to_f16(float scale) {
   constexpr float kMost = 65504.0f, kLeast = 0x1p-24f;
