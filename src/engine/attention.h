@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/aligned_memory.h"
+#include "engine/attention_tile.h"
 #include "engine/cache/sequence_cache.h"
 #include "kinglet/architecture.h"
 #include "kinglet/engine.h"
@@ -77,18 +78,15 @@ class AttentionPlan {
     std::int64_t heads = 0, kv_heads = 0, window = 0;
     std::vector<Item> items;
   };
-  struct Scratch;
-  struct Tile;
 
-  const Shape& shape(int layer) const { return shapes_[static_cast<std::size_t>(shape_of_[std::size_t(layer)])]; }
-  Result<void> group_rows(std::span<const Row> rows, bool tree, int layer_begin);
+  const Shape& shape(int layer) const {
+    return shapes_[static_cast<std::size_t>(shape_of_[static_cast<std::size_t>(layer)])];
+  }
+  Result<void> group_rows(std::span<const Row> rows, bool tree);
   Result<void> find_paths(std::span<const Row> rows, SequenceRows& sequence);
-  void make_items(Shape& shape);
-  Tile make_tile(int layer, const Shape& shape, const Item& item) const;
-  void run_chunk(const Tile& tile, std::int64_t chunk, Scratch& scratch) const;
-  void score_chunk(const Tile& tile, std::int64_t chunk, Scratch& scratch) const;
-  void sum_chunk(const Tile& tile, std::int64_t chunk, Scratch& scratch) const;
-  void finish_tile(const Tile& tile, const float* out, const float* sums, float* o) const;
+  void make_items(Shape& shape, std::int32_t& counters, std::int64_t& partials);
+  void add_splits(Shape& shape, Item item, std::int64_t most, std::int32_t& counters, std::int64_t& partials);
+  AttentionTile make_tile(int layer, const Shape& shape, const Item& item) const;
 
   KvLayout layout_;
   bool causal_ = true;

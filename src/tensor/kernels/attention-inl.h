@@ -48,7 +48,7 @@ KINGLET_INLINE void score_step(const float* q, int at, const std::byte* const* g
 }
 
 template <typename S, int R, int G, bool kPrefetch>
-void score_tile(const float* q, int rows, int key_length, KvGroups groups_in, Ahead ahead, int g0, float* scores) {
+void score_tile(const float* q, int q_stride, int key_length, KvGroups groups_in, Ahead ahead, int g0, float* scores) {
   const std::byte* groups[G];
   const std::byte* coming[G];
   for (int g = 0; g < G; ++g) groups[g] = groups_in[g0 + g], coming[g] = ahead(g0 + g + G);
@@ -60,9 +60,9 @@ void score_tile(const float* q, int rows, int key_length, KvGroups groups_in, Ah
     if constexpr (kPrefetch)
       for (int g = 0; g < G; ++g)
         for (int line = 0; line < S::kBytes; ++line) prefetch(coming[g] + (d * S::kBytes / 4 + line) * 64);
-    for (int u = 0; u < 4; ++u) score_step<S, R, G>(q + (d + u) * rows, (d + u) * 16, groups, sums);
+    for (int u = 0; u < 4; ++u) score_step<S, R, G>(q + (d + u) * q_stride, (d + u) * 16, groups, sums);
   }
-  for (; d < key_length; ++d) score_step<S, R, G>(q + d * rows, d * 16, groups, sums);
+  for (; d < key_length; ++d) score_step<S, R, G>(q + d * q_stride, d * 16, groups, sums);
   for (int g = 0; g < G; ++g) {
     const V scales = S::kScaled ? load(scales_of<S>(groups[g], key_length)) : zero();
     for (int r = 0; r < R; ++r)
@@ -71,28 +71,29 @@ void score_tile(const float* q, int rows, int key_length, KvGroups groups_in, Ah
 }
 
 template <typename S, int R, int G>
-KINGLET_INLINE void score_groups(const float* q, int rows, int key_length, KvGroups groups, Ahead ahead, int g0,
+KINGLET_INLINE void score_groups(const float* q, int q_stride, int key_length, KvGroups groups, Ahead ahead, int g0,
                                  bool first, float* scores) {
   if (first && S::kStored)
-    score_tile<S, R, G, true>(q, rows, key_length, groups, ahead, g0, scores);
+    score_tile<S, R, G, true>(q, q_stride, key_length, groups, ahead, g0, scores);
   else
-    score_tile<S, R, G, false>(q, rows, key_length, groups, ahead, g0, scores);
+    score_tile<S, R, G, false>(q, q_stride, key_length, groups, ahead, g0, scores);
 }
 
 template <typename S, int R>
-KINGLET_INLINE void score_rows(const float* q, int rows, int key_length, KvGroups groups, Ahead ahead, int g0,
+KINGLET_INLINE void score_rows(const float* q, int q_stride, int key_length, KvGroups groups, Ahead ahead, int g0,
                                int width, bool first, float* scores) {
   constexpr int kWidth = tile_width(R);
   int g = g0;
   for (; g + kWidth <= g0 + width; g += kWidth)
-    score_groups<S, R, kWidth>(q, rows, key_length, groups, ahead, g, first, scores);
+    score_groups<S, R, kWidth>(q, q_stride, key_length, groups, ahead, g, first, scores);
   if constexpr (kWidth > 2)
-    for (; g + 2 <= g0 + width; g += 2) score_groups<S, R, 2>(q, rows, key_length, groups, ahead, g, first, scores);
-  for (; g < g0 + width; ++g) score_groups<S, R, 1>(q, rows, key_length, groups, ahead, g, first, scores);
+    for (; g + 2 <= g0 + width; g += 2) score_groups<S, R, 2>(q, q_stride, key_length, groups, ahead, g, first, scores);
+  for (; g < g0 + width; ++g) score_groups<S, R, 1>(q, q_stride, key_length, groups, ahead, g, first, scores);
 }
 
 template <typename S>
-void scores(const float* q, int rows, int key_length, KvGroups groups, int count, KvGroups next, float* scores) {
+void scores(const float* q, int q_stride, int rows, int key_length, KvGroups groups, int count, KvGroups next,
+            float* scores) {
   constexpr int kBlock = 8;  // groups whose keys stay in the first-level cache while all rows pass
   const Ahead ahead{groups, next, count};
   for (int g = 0; g < count; g += kBlock) {
@@ -102,22 +103,26 @@ void scores(const float* q, int rows, int key_length, KvGroups groups, int count
       float* out = scores + r * kKvChunk;
       switch (n) {
         case 1:
-          score_rows<S, 1>(query, rows, key_length, groups, ahead, g, width, r == 0, out);
+          score_rows<S, 1>(query, q_stride, key_length, groups, ahead, g, width, r == 0, out);
           break;
         case 2:
-          score_rows<S, 2>(query, rows, key_length, groups, ahead, g, width, r == 0, out);
+          score_rows<S, 2>(query, q_stride, key_length, groups, ahead, g, width, r == 0, out);
           break;
         case 3:
-          if constexpr (kMaxRows >= 3) score_rows<S, 3>(query, rows, key_length, groups, ahead, g, width, r == 0, out);
+          if constexpr (kMaxRows >= 3)
+            score_rows<S, 3>(query, q_stride, key_length, groups, ahead, g, width, r == 0, out);
           break;
         case 4:
-          if constexpr (kMaxRows >= 4) score_rows<S, 4>(query, rows, key_length, groups, ahead, g, width, r == 0, out);
+          if constexpr (kMaxRows >= 4)
+            score_rows<S, 4>(query, q_stride, key_length, groups, ahead, g, width, r == 0, out);
           break;
         case 5:
-          if constexpr (kMaxRows >= 5) score_rows<S, 5>(query, rows, key_length, groups, ahead, g, width, r == 0, out);
+          if constexpr (kMaxRows >= 5)
+            score_rows<S, 5>(query, q_stride, key_length, groups, ahead, g, width, r == 0, out);
           break;
         default:
-          if constexpr (kMaxRows >= 6) score_rows<S, 6>(query, rows, key_length, groups, ahead, g, width, r == 0, out);
+          if constexpr (kMaxRows >= 6)
+            score_rows<S, 6>(query, q_stride, key_length, groups, ahead, g, width, r == 0, out);
       }
     });
   }
@@ -269,8 +274,8 @@ void finish(const float* out, float sum, int value_length, float* result) {
   }
 }
 
-void stage_query(const float* x, float scale, int key_length, int rows, int r, float* q) {
-  for (int d = 0; d < key_length; ++d) q[d * rows + r] = x[d] * scale;
+void stage_query(const float* x, float scale, int key_length, int q_stride, int r, float* q) {
+  for (int d = 0; d < key_length; ++d) q[d * q_stride + r] = x[d] * scale;
 }
 
 }  // namespace

@@ -57,13 +57,13 @@ struct AttentionKernels {
   void (*unpack_key[kKvStorages])(const std::byte* group, int key_length, std::byte* wide);
   void (*unpack_value[kKvStorages])(const std::byte* group, int value_stride, std::byte* wide);
 
-  /// q[d * rows + r] = x[d] * scale: puts a query into column r of a tile.
-  void (*stage_query)(const float* x, float scale, int key_length, int rows, int r, float* q);
+  /// q[d * q_stride + r] = x[d] * scale: puts a query into column r of a tile.
+  void (*stage_query)(const float* x, float scale, int key_length, int q_stride, int r, float* q);
 
-  /// scores[r * 256 + 16 g + lane] = sum over d of q[d * rows + r] * key, for `count` groups. `next` (may be null):
+  /// scores[r * 256 + 16 g + lane] = sum over d of q[d * q_stride + r] * key, for `count` groups. `next` (may be null):
   /// at least `count` groups that will be read afterwards.
-  void (*scores[kKvStorages])(const float* q, int rows, int key_length, KvGroups groups, int count, KvGroups next,
-                              float* scores);
+  void (*scores[kKvStorages])(const float* q, int q_stride, int rows, int key_length, KvGroups groups, int count,
+                              KvGroups next, float* scores);
   /// Turns one row's scores of the groups [begin, end) into weights e^(score - maximum); positions outside [first,
   /// last] (of the chunk, inside these groups) get 0. cap > 0: cap * tanh(score / cap) first. Nothing visible (first >
   /// last, or all scores -infinity): weights 0, maximum -infinity, sum 0.

@@ -1,0 +1,306 @@
+#include "engine/attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <string>
+
+#include "base/thread_pool.h"
+#include "base/try.h"
+#include "engine/attention_tile.h"
+
+namespace kinglet {
+namespace {
+
+/// Chunks kept apart until the last of a tile's splits merges them. 2 MiB hold 512 chunks (131,072 positions) of the
+/// 9 heads of a SmolLM2; a tile that finds no room is not split.
+constexpr std::int64_t kPartialFloats = std::int64_t{2} << 18;
+
+/// Items a thread should find, so that an uneven share costs little.
+constexpr int kItemsPerThread = 4;
+
+/// Rows whose keys one item of store() packs: a group, when they begin at one.
+constexpr int kStoreRows = kKvGroup;
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace
+
+Result<std::unique_ptr<AttentionPlan>> AttentionPlan::create(const ModelConfig& config, KvStorage storage, int threads,
+                                                             int max_rows) {
+  std::unique_ptr<AttentionPlan> plan(new AttentionPlan);
+  plan->layout_ = {.storage = storage,
+                   .key_length = static_cast<int>(config.key_length),
+                   .value_length = static_cast<int>(config.value_length)};
+  plan->causal_ = config.causal;
+  plan->scale_ = static_cast<float>(config.attention_scale > 0 ? config.attention_scale
+                                                               : 1 / std::sqrt(static_cast<double>(config.key_length)));
+  plan->cap_ = static_cast<float>(config.attention_softcap);
+  plan->threads_ = threads;
+  for (const LayerConfig& layer : config.per_layer) {
+    const auto same = std::find_if(plan->shapes_.begin(), plan->shapes_.end(), [&](const Shape& shape) {
+      return shape.heads == layer.heads && shape.kv_heads == layer.kv_heads && shape.window == layer.sliding_window;
+    });
+    plan->shape_of_.push_back(static_cast<int>(same - plan->shapes_.begin()));
+    if (same == plan->shapes_.end())
+      plan->shapes_.push_back(
+          {.heads = layer.heads, .kv_heads = layer.kv_heads, .window = layer.sliding_window, .items = {}});
+  }
+  plan->order_.reserve(static_cast<std::size_t>(max_rows));
+  plan->place_.reserve(static_cast<std::size_t>(max_rows));
+  // A tile is split only where there are fewer tiles than a thread should find.
+  const std::size_t counters = static_cast<std::size_t>(threads * kItemsPerThread) * plan->shapes_.size();
+  plan->counters_ = std::make_unique<std::atomic<std::int32_t>[]>(counters);
+  KINGLET_TRY(plan->partials_, AlignedMemory::allocate(kPartialFloats * sizeof(float)));
+  KINGLET_TRY(plan->scratch_,
+              AlignedMemory::allocate(AttentionScratch::bytes(plan->layout_) * static_cast<std::size_t>(threads)));
+  return plan;
+}
+
+std::uint64_t AttentionPlan::bytes() const { return scratch_.size() + partials_.size(); }
+
+Result<void> AttentionPlan::prepare(std::span<const Row> rows, bool tree, int layer_begin, int layer_end) {
+  layer_begin_ = layer_begin;
+  layer_end_ = layer_end;
+  KINGLET_CHECK(group_rows(rows, tree));
+  for (const SequenceRows& sequence : sequences_)
+    KINGLET_CHECK(sequence.cache->reserve(layer_begin, layer_end, sequence.count));
+  std::int32_t counters = 0;
+  std::int64_t partials = 0;
+  for (Shape& shape : shapes_) make_items(shape, counters, partials);
+  for (std::int32_t i = 0; i < counters; ++i) counters_[static_cast<std::size_t>(i)] = 0;
+  return {};
+}
+
+void AttentionPlan::commit() {
+  for (const SequenceRows& sequence : sequences_) sequence.cache->commit(layer_begin_, layer_end_, sequence.count);
+}
+
+/// Fills sequences_, order_ and place_.
+Result<void> AttentionPlan::group_rows(std::span<const Row> rows, bool tree) {
+  sequences_.clear();
+  order_.resize(rows.size());
+  place_.resize(rows.size());
+  std::size_t at = 0;  // the sequence of the row before: neighbours mostly share it
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (at >= sequences_.size() || sequences_[at].cache != rows[i].sequence) {
+      at = 0;
+      while (at < sequences_.size() && sequences_[at].cache != rows[i].sequence) ++at;
+    }
+    if (at == sequences_.size()) {
+      auto* cache = dynamic_cast<SequenceCache*>(rows[i].sequence);
+      if (cache == nullptr) return fail(ErrorCode::kInvalidArgument, "a row has no sequence of this engine");
+      sequences_.push_back({.cache = cache, .base = cache->length(layer_begin_)});
+      for (int layer = layer_begin_; layer < layer_end_; ++layer)
+        if (cache->length(layer) != sequences_.back().base)
+          return fail(ErrorCode::kInvalidArgument, "the layers of a call hold different numbers of positions",
+                      "Feed the missing rows to the shorter layers first, or truncate the sequence.");
+    }
+    place_[i] = static_cast<std::int32_t>(at);
+    ++sequences_[at].count;
+  }
+  std::int32_t first = 0;
+  for (SequenceRows& sequence : sequences_) {
+    sequence.first = first;
+    first += sequence.count;
+    sequence.count = 0;
+  }
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    SequenceRows& sequence = sequences_[static_cast<std::size_t>(place_[i])];
+    const std::int32_t place = sequence.first + sequence.count;
+    order_[static_cast<std::size_t>(place)] = {.row = static_cast<std::int32_t>(i), .depth = sequence.count++};
+    place_[i] = place;
+  }
+  paths_.clear();
+  if (tree)
+    for (SequenceRows& sequence : sequences_) KINGLET_CHECK(find_paths(rows, sequence));
+  return {};
+}
+
+/// Depths and paths of a tree's rows. A chain stays what it is: its rows need no gathering.
+Result<void> AttentionPlan::find_paths(std::span<const Row> rows, SequenceRows& sequence) {
+  for (std::int32_t i = 0; i < sequence.count; ++i) {
+    RowPlace& own = order_[static_cast<std::size_t>(sequence.first + i)];
+    const std::int32_t parent = rows[static_cast<std::size_t>(own.row)].parent;
+    if (parent >= own.row || parent < -1 ||
+        (parent >= 0 &&
+         rows[static_cast<std::size_t>(parent)].sequence != rows[static_cast<std::size_t>(own.row)].sequence))
+      return fail(ErrorCode::kInvalidArgument, "row " + std::to_string(own.row) + " continues row " +
+                                                   std::to_string(parent) +
+                                                   ", which is no earlier row of its sequence");
+    const std::int32_t place = parent < 0 ? -1 : place_[static_cast<std::size_t>(parent)];
+    sequence.tree |= place != (i == 0 ? -1 : sequence.first + i - 1);
+    own.ancestors = static_cast<std::int32_t>(paths_.size());
+    own.depth = 0;
+    if (place >= 0) {
+      const RowPlace& above = order_[static_cast<std::size_t>(place)];
+      own.depth = above.depth + 1;
+      for (std::int32_t depth = 0; depth <= above.depth; ++depth)
+        paths_.push_back(paths_[static_cast<std::size_t>(above.ancestors + depth)]);
+    }
+    paths_.push_back(i);
+  }
+  return {};
+}
+
+void AttentionPlan::make_items(Shape& shape, std::int32_t& counters, std::int64_t& partials) {
+  shape.items.clear();
+  const std::int64_t per_kv = shape.heads / shape.kv_heads;
+  const auto heads = static_cast<std::int32_t>(std::min<std::int64_t>(per_kv, kQueryRows));
+  const auto tokens = std::max(1, kQueryRows / heads);
+  std::int64_t tiles = 0;
+  for (const SequenceRows& sequence : sequences_) tiles += ceil_div(sequence.count, tokens);
+  tiles *= shape.kv_heads * ceil_div(per_kv, heads);
+  const std::int64_t wanted = std::int64_t{threads_} * kItemsPerThread;
+  const std::int64_t most = tiles >= wanted ? 1 : ceil_div(wanted, std::max<std::int64_t>(tiles, 1));
+  for (std::size_t s = 0; s < sequences_.size(); ++s)
+    for (std::int32_t first = 0; first < sequences_[s].count; first += tokens)
+      for (std::int32_t kv_head = 0; kv_head < shape.kv_heads; ++kv_head)
+        for (std::int32_t head = 0; head < per_kv; head += heads) {
+          Item item{.sequence = static_cast<std::int32_t>(s),
+                    .first = first,
+                    .tokens = std::min(tokens, sequences_[s].count - first),
+                    .kv_head = kv_head,
+                    .head = static_cast<std::int32_t>(kv_head * per_kv) + head,
+                    .heads = std::min<std::int32_t>(heads, static_cast<std::int32_t>(per_kv) - head)};
+          add_splits(shape, item, most, counters, partials);
+        }
+}
+
+/// A tile as one item, or as several over parts of its chunks.
+void AttentionPlan::add_splits(Shape& shape, Item item, std::int64_t most, std::int32_t& counters,
+                               std::int64_t& partials) {
+  const AttentionTile tile = make_tile(0, shape, item);
+  const std::int64_t chunks = tile.chunk_end - tile.chunk_begin;
+  const std::int64_t floats = chunks * tile.partial_floats();
+  item.splits = static_cast<std::int32_t>(std::min(most, chunks));
+  if (partials + floats > kPartialFloats) item.splits = 1;
+  if (item.splits > 1) {
+    item.counter = counters++;
+    item.partial = partials;
+    partials += floats;
+  }
+  for (item.split = 0; item.split < item.splits; ++item.split) shape.items.push_back(item);
+}
+
+int AttentionPlan::store_items(int layer) const {
+  return static_cast<int>(ceil_div(std::ssize(order_), kStoreRows) * shape(layer).kv_heads);
+}
+
+void AttentionPlan::store(int layer, int item, const float* k, const float* v) const {
+  const std::int64_t kv_heads = shape(layer).kv_heads, head = item % kv_heads;
+  const std::int32_t begin = static_cast<std::int32_t>(item / kv_heads) * kStoreRows;
+  const std::int32_t end = std::min(begin + kStoreRows, static_cast<std::int32_t>(order_.size()));
+  const AttentionKernels& kernels = kinglet::attention();
+  const auto storage = static_cast<std::size_t>(layout_.storage);
+  std::size_t s = 0;
+  for (std::int32_t place = begin; place < end; ++place) {
+    while (place >= sequences_[s].first + sequences_[s].count) ++s;
+    const SequenceRows& sequence = sequences_[s];
+    const std::int64_t slot = sequence.base + place - sequence.first;
+    const std::int64_t at = order_[static_cast<std::size_t>(place)].row * kv_heads + head;
+    const int lane = static_cast<int>(slot % kKvGroup), kv_head = static_cast<int>(head);
+    kernels.store_key[storage](k + at * layout_.key_length, layout_.key_length,
+                               sequence.cache->key_group(layer, kv_head, slot / kKvGroup), lane);
+    kernels.store_value[storage](v + at * layout_.value_length, layout_.value_length,
+                                 sequence.cache->value_group(layer, kv_head, slot / kKvGroup), lane);
+  }
+}
+
+int AttentionPlan::attend_items(int layer) const { return static_cast<int>(shape(layer).items.size()); }
+
+AttentionTile AttentionPlan::make_tile(int layer, const Shape& shape, const Item& item) const {
+  const SequenceRows& sequence = sequences_[static_cast<std::size_t>(item.sequence)];
+  AttentionTile tile{.layout = layout_, .cap = cap_};
+  tile.cache = sequence.cache;
+  tile.layer = layer;
+  tile.kv_head = item.kv_head;
+  tile.tokens = item.tokens;
+  tile.heads = item.heads;
+  tile.base = sequence.base;
+  tile.tree = sequence.tree;
+  std::int64_t first = std::numeric_limits<std::int64_t>::max(), last = 0;
+  for (std::int32_t t = 0; t < item.tokens; ++t) {
+    const RowPlace& place = order_[static_cast<std::size_t>(sequence.first + item.first + t)];
+    const std::int64_t position = sequence.base + place.depth;
+    const std::size_t i = static_cast<std::size_t>(t);
+    tile.row[i] = place.row;
+    tile.path[i] = sequence.tree ? paths_.data() + place.ancestors : nullptr;
+    tile.last[i] = causal_ ? position : sequence.base + sequence.count - 1;
+    tile.first[i] = causal_ && shape.window > 0 ? std::max<std::int64_t>(position - shape.window + 1, 0) : 0;
+    first = std::min(first, tile.first[i]);
+    last = std::max(last, tile.last[i]);
+  }
+  tile.least = first;
+  tile.most = last;
+  tile.chunk_begin = first / kKvChunk;
+  tile.chunk_end = last / kKvChunk + 1;
+  return tile;
+}
+
+void AttentionPlan::attend(int layer, int index, int thread, const float* q, float* o) const {
+  const Shape& kind = shape(layer);
+  const Item& item = kind.items[static_cast<std::size_t>(index)];
+  const AttentionTile tile = make_tile(layer, kind, item);
+  const AttentionScratch scratch(layout_,
+                                 scratch_.data() + AttentionScratch::bytes(layout_) * static_cast<std::size_t>(thread));
+  const std::int64_t q_row = kind.heads * layout_.key_length, o_row = kind.heads * layout_.value_length;
+  const float* queries = q + std::int64_t{item.head} * layout_.key_length;
+  float* results = o + std::int64_t{item.head} * layout_.value_length;
+  tile.stage(queries, q_row, scale_, scratch);
+  if (item.splits == 1) {
+    tile.start(scratch);
+    for (std::int64_t chunk = tile.chunk_begin; chunk < tile.chunk_end; ++chunk) {
+      tile.run(chunk, chunk + 1 < tile.chunk_end, scratch.chunk, scratch);
+      tile.merge(scratch.chunk, scratch);
+    }
+    tile.finish(results, o_row, scratch);
+    return;
+  }
+  float* partials = reinterpret_cast<float*>(partials_.data()) + item.partial;
+  const WorkShare share = work_share(tile.chunk_end - tile.chunk_begin, item.split, item.splits);
+  for (std::int64_t i = share.begin; i < share.end; ++i)
+    tile.run(tile.chunk_begin + i, i + 1 < share.end, partials + i * tile.partial_floats(), scratch);
+  // The splits before this one have written their chunks; the last one merges them all, in ascending order.
+  auto& counter = counters_[static_cast<std::size_t>(item.counter)];
+  if ((counter.fetch_add(1, std::memory_order_acq_rel) + 1) % item.splits != 0) return;
+  tile.start(scratch);
+  for (std::int64_t i = 0; i < tile.chunk_end - tile.chunk_begin; ++i)
+    tile.merge(partials + i * tile.partial_floats(), scratch);
+  tile.finish(results, o_row, scratch);
+}
+
+std::vector<float> AttentionPlan::weights(int layer, int row, int head, const float* q) const {
+  const Shape& kind = shape(layer);
+  const std::int32_t place = place_[static_cast<std::size_t>(row)];
+  std::size_t s = 0;
+  while (place >= sequences_[s].first + sequences_[s].count) ++s;
+  const std::int64_t per_kv = kind.heads / kind.kv_heads;
+  const Item item{.sequence = static_cast<std::int32_t>(s),
+                  .first = place - sequences_[s].first,
+                  .tokens = 1,
+                  .kv_head = static_cast<std::int32_t>(head / per_kv),
+                  .head = head,
+                  .heads = 1};
+  const AttentionTile tile = make_tile(layer, kind, item);
+  const AttentionScratch scratch(layout_, scratch_.data());
+  tile.stage(q + std::int64_t{head} * layout_.key_length, kind.heads * layout_.key_length, scale_, scratch);
+  std::vector<float> weights(static_cast<std::size_t>(tile.chunk_end * kKvChunk), 0.0f);
+  tile.start(scratch);
+  std::vector<float> maxima;
+  for (std::int64_t chunk = tile.chunk_begin; chunk < tile.chunk_end; ++chunk) {
+    tile.run(chunk, false, scratch.chunk, scratch);
+    std::memcpy(weights.data() + chunk * kKvChunk, scratch.scores, kKvChunk * sizeof(float));
+    maxima.push_back(scratch.chunk[tile.layout.value_stride()]);
+    tile.merge(scratch.chunk, scratch);
+  }
+  for (std::int64_t i = tile.chunk_begin * kKvChunk; i < tile.chunk_end * kKvChunk; ++i) {
+    const float shift = maxima[static_cast<std::size_t>(i / kKvChunk - tile.chunk_begin)] - scratch.maxima[0];
+    weights[static_cast<std::size_t>(i)] *= std::exp(shift) / scratch.sums[0];
+  }
+  weights.resize(static_cast<std::size_t>(tile.most + 1));
+  return weights;
+}
+
+}  // namespace kinglet

@@ -1,0 +1,216 @@
+#include "engine/attention_tile.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+namespace kinglet {
+namespace {
+
+/// From this many rows on, converting a chunk to f32 once is cheaper than in each register tile of rows.
+constexpr int kUnpackRows = 12;
+
+using GroupList = std::array<const std::byte*, kKvGroups>;
+
+std::size_t align64(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+std::size_t index_of(KvStorage storage) { return static_cast<std::size_t>(storage); }
+
+std::size_t group_bytes(const KvLayout& layout) {
+  const KvLayout wide = layout.wide();
+  return std::max(std::max(wide.key_group_bytes(), wide.value_group_bytes()),
+                  std::max(layout.key_group_bytes(), layout.value_group_bytes()));
+}
+
+}  // namespace
+
+AttentionScratch::AttentionScratch(const KvLayout& layout, std::byte* memory) {
+  const auto take = [&memory](std::size_t floats) {
+    auto* part = reinterpret_cast<float*>(memory);
+    memory += align64(floats * sizeof(float));
+    return part;
+  };
+  const std::size_t stride = static_cast<std::size_t>(layout.value_stride());
+  queries = take(static_cast<std::size_t>(layout.key_length) * kQueryRows);
+  scores = take(kQueryRows * kKvChunk);
+  chunk = take(kQueryRows * (stride + 2));
+  out = take(kQueryRows * stride);
+  maxima = take(kQueryRows);
+  sums = take(kQueryRows);
+  groups = memory;
+}
+
+std::size_t AttentionScratch::bytes(const KvLayout& layout) {
+  const std::size_t stride = static_cast<std::size_t>(layout.value_stride());
+  const std::size_t floats =
+      kQueryRows * (static_cast<std::size_t>(layout.key_length) + kKvChunk + 2 * stride + 4) + 6 * 16;
+  return align64(floats * sizeof(float)) + kKvGroups * group_bytes(layout);
+}
+
+void AttentionTile::stage(const float* queries, std::int64_t stride, float scale,
+                          const AttentionScratch& scratch) const {
+  for (int t = 0; t < tokens; ++t)
+    for (int h = 0; h < heads; ++h)
+      attention().stage_query(queries + row[static_cast<std::size_t>(t)] * stride + std::int64_t{h} * layout.key_length,
+                              scale, layout.key_length, rows(), t * heads + h, scratch.queries);
+}
+
+void AttentionTile::start(const AttentionScratch& scratch) const {
+  std::fill_n(scratch.out, rows() * layout.value_stride(), 0.0f);
+  std::fill_n(scratch.maxima, rows(), -std::numeric_limits<float>::infinity());
+  std::fill_n(scratch.sums, rows(), 0.0f);
+}
+
+AttentionTile::Range AttentionTile::range(std::int64_t chunk) const {
+  const std::int64_t begin = std::max<std::int64_t>(least - chunk * kKvChunk, 0) / kKvGroup;
+  const std::int64_t end = std::min<std::int64_t>(most - chunk * kKvChunk, kKvChunk - 1) / kKvGroup + 1;
+  const std::int64_t shared = tree ? std::clamp(base / kKvGroup - chunk * kKvGroups, begin, end) : end;
+  return {static_cast<int>(begin), static_cast<int>(shared), static_cast<int>(end)};
+}
+
+/// Past the last group of the chunk that a token of a tree sees.
+int AttentionTile::private_end(std::int64_t chunk, int token) const {
+  const std::int64_t seen = last[static_cast<std::size_t>(token)] - chunk * kKvChunk;
+  return seen < 0 ? 0 : static_cast<int>(std::min<std::int64_t>(seen, kKvChunk - 1) / kKvGroup + 1);
+}
+
+bool AttentionTile::unpacks() const { return rows() >= kUnpackRows && layout.storage != KvStorage::kF32; }
+
+void AttentionTile::run(std::int64_t chunk, bool another_follows, float* result,
+                        const AttentionScratch& scratch) const {
+  const Range groups = range(chunk);
+  score(chunk, groups, scratch);
+  weigh(chunk, groups, result, scratch);
+  sum(chunk, groups, another_follows, result, scratch);
+}
+
+void AttentionTile::score(std::int64_t chunk, const Range& range, const AttentionScratch& scratch) const {
+  const AttentionKernels& kernels = attention();
+  const int count = range.shared - range.begin;
+  GroupList keys, values;
+  for (int i = 0; i < count; ++i) {
+    keys[static_cast<std::size_t>(i)] = cache->key_group(layer, kv_head, chunk * kKvGroups + range.begin + i);
+    values[static_cast<std::size_t>(i)] = cache->value_group(layer, kv_head, chunk * kKvGroups + range.begin + i);
+  }
+  KvStorage storage = layout.storage;
+  if (unpacks()) {
+    const KvLayout wide = layout.wide();
+    for (int i = 0; i < count; ++i) {
+      std::byte* to = scratch.groups + static_cast<std::size_t>(i) * wide.key_group_bytes();
+      kernels.unpack_key[index_of(storage)](keys[static_cast<std::size_t>(i)], layout.key_length, to);
+      keys[static_cast<std::size_t>(i)] = to;
+    }
+    storage = wide.storage;
+  }
+  if (count > 0)
+    kernels.scores[index_of(storage)](scratch.queries, rows(), rows(), layout.key_length, keys.data(), count,
+                                      values.data(), scratch.scores + kKvGroup * range.begin);
+  for (int t = 0; tree && t < tokens; ++t) {
+    const int own = private_end(chunk, t) - range.shared;
+    for (int i = 0; i < own; ++i) {
+      std::byte* to = scratch.groups + static_cast<std::size_t>(i) * layout.key_group_bytes();
+      gather_key(t, chunk * kKvGroups + range.shared + i, to);
+      keys[static_cast<std::size_t>(i)] = to;
+    }
+    if (own > 0)
+      kernels.scores[index_of(layout.storage)](scratch.queries + t * heads, rows(), heads, layout.key_length,
+                                               keys.data(), own, nullptr,
+                                               scratch.scores + t * heads * kKvChunk + kKvGroup * range.shared);
+  }
+}
+
+void AttentionTile::weigh(std::int64_t chunk, const Range& range, float* result,
+                          const AttentionScratch& scratch) const {
+  float* maxima = result + rows() * layout.value_stride();
+  float* sums = maxima + rows();
+  for (int t = 0; t < tokens; ++t) {
+    const std::size_t token = static_cast<std::size_t>(t);
+    const std::int64_t begin = std::max<std::int64_t>(first[token] - chunk * kKvChunk, 0);
+    const std::int64_t end = std::min<std::int64_t>(last[token] - chunk * kKvChunk, kKvChunk - 1);
+    const int from = static_cast<int>(std::min<std::int64_t>(begin, kKvChunk));
+    const int to = static_cast<int>(std::max<std::int64_t>(end, -1));
+    for (int r = t * heads; r < (t + 1) * heads; ++r)
+      attention().softmax(scratch.scores + r * kKvChunk, range.begin, range.end, from, to, cap, maxima + r, sums + r);
+  }
+}
+
+void AttentionTile::sum(std::int64_t chunk, const Range& range, bool another_follows, float* result,
+                        const AttentionScratch& scratch) const {
+  const AttentionKernels& kernels = attention();
+  const int stride = layout.value_stride(), count = range.shared - range.begin;
+  std::fill_n(result, rows() * stride, 0.0f);
+  GroupList values, next;
+  for (int i = 0; i < count; ++i) {
+    values[static_cast<std::size_t>(i)] = cache->value_group(layer, kv_head, chunk * kKvGroups + range.begin + i);
+    const std::int64_t coming = std::min((chunk + 1) * kKvGroups + i, most / kKvGroup);
+    if (another_follows && !tree) next[static_cast<std::size_t>(i)] = cache->key_group(layer, kv_head, coming);
+  }
+  KvStorage storage = layout.storage;
+  if (unpacks()) {
+    const KvLayout wide = layout.wide();
+    for (int i = 0; i < count; ++i) {
+      std::byte* to = scratch.groups + static_cast<std::size_t>(i) * wide.value_group_bytes();
+      kernels.unpack_value[index_of(storage)](values[static_cast<std::size_t>(i)], stride, to);
+      values[static_cast<std::size_t>(i)] = to;
+    }
+    storage = wide.storage;
+  }
+  if (count > 0)
+    kernels.values[index_of(storage)](scratch.scores + kKvGroup * range.begin, rows(), stride, values.data(), count,
+                                      another_follows && !tree ? next.data() : nullptr, result);
+  for (int t = 0; tree && t < tokens; ++t) {
+    const int own = private_end(chunk, t) - range.shared;
+    for (int i = 0; i < own; ++i) {
+      std::byte* to = scratch.groups + static_cast<std::size_t>(i) * layout.value_group_bytes();
+      gather_value(t, chunk * kKvGroups + range.shared + i, to);
+      values[static_cast<std::size_t>(i)] = to;
+    }
+    if (own > 0)
+      kernels.values[index_of(layout.storage)](scratch.scores + t * heads * kKvChunk + kKvGroup * range.shared, heads,
+                                               stride, values.data(), own, nullptr, result + t * heads * stride);
+  }
+}
+
+void AttentionTile::merge(const float* result, const AttentionScratch& scratch) const {
+  const int stride = layout.value_stride();
+  const float* maxima = result + rows() * stride;
+  const float* sums = maxima + rows();
+  for (int r = 0; r < rows(); ++r)
+    attention().merge(scratch.out + r * stride, scratch.maxima + r, scratch.sums + r, result + r * stride, maxima[r],
+                      sums[r], stride);
+}
+
+void AttentionTile::finish(float* results, std::int64_t stride, const AttentionScratch& scratch) const {
+  for (int t = 0; t < tokens; ++t)
+    for (int h = 0; h < heads; ++h) {
+      const int r = t * heads + h;
+      attention().finish(scratch.out + r * layout.value_stride(), scratch.sums[r], layout.value_length,
+                         results + row[static_cast<std::size_t>(t)] * stride + std::int64_t{h} * layout.value_length);
+    }
+}
+
+/// The group as this token sees it: positions before the call where they are, its ancestors at their positions.
+void AttentionTile::gather_key(int token, std::int64_t group, std::byte* to) const {
+  const std::int64_t start = group * kKvGroup, seen = last[static_cast<std::size_t>(token)];
+  if (start < base) std::memcpy(to, cache->key_group(layer, kv_head, group), layout.key_group_bytes());
+  for (std::int64_t position = std::max(start, base); position < start + kKvGroup && position <= seen; ++position) {
+    const std::int64_t slot = base + path[static_cast<std::size_t>(token)][position - base];
+    copy_key(layout, cache->key_group(layer, kv_head, slot / kKvGroup), static_cast<int>(slot % kKvGroup), to,
+             static_cast<int>(position - start));
+  }
+}
+
+void AttentionTile::gather_value(int token, std::int64_t group, std::byte* to) const {
+  const std::int64_t start = group * kKvGroup, seen = last[static_cast<std::size_t>(token)];
+  if (start < base)
+    std::memcpy(to, cache->value_group(layer, kv_head, group), layout.value_group_bytes());
+  else
+    std::memset(to, 0, layout.value_group_bytes());
+  for (std::int64_t position = std::max(start, base); position < start + kKvGroup && position <= seen; ++position) {
+    const std::int64_t slot = base + path[static_cast<std::size_t>(token)][position - base];
+    copy_value(layout, cache->value_group(layer, kv_head, slot / kKvGroup), static_cast<int>(slot % kKvGroup), to,
+               static_cast<int>(position - start));
+  }
+}
+
+}  // namespace kinglet
