@@ -51,7 +51,7 @@ struct BlockType {
   void (*multiples)(const std::byte* data, std::size_t blocks, float* units, float* minimum_units,
                     std::int8_t* scale_multiples, std::int8_t* minimum_multiples) = nullptr;
 
-  /// Rounds values to blocks, minimising sum(importance[i] * error[i]^2) (importance null: the type's own weighting).
+  /// Rounds values to blocks, minimising sum(importance[i] * error[i]^2) (importance null: all values alike).
   /// Null where Kinglet only reads the type.
   void (*encode)(const float* values, std::size_t blocks, const float* importance, std::byte* out) = nullptr;
 
