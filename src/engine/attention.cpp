@@ -290,6 +290,7 @@ std::vector<float> AttentionPlan::weights(int layer, int row, int head, const fl
   tile.start(scratch);
   std::vector<float> maxima;
   for (std::int64_t chunk = tile.chunk_begin; chunk < tile.chunk_end; ++chunk) {
+    std::fill_n(scratch.scores, kKvChunk, 0.0f);  // run() leaves alone the groups that nobody sees
     tile.run(chunk, false, scratch.chunk, scratch);
     std::memcpy(weights.data() + chunk * kKvChunk, scratch.scores, kKvChunk * sizeof(float));
     maxima.push_back(scratch.chunk[tile.layout.value_stride()]);
