@@ -239,8 +239,9 @@ std::string_view gguf_foreign_type(std::uint32_t id) {
   return id < std::size(kNames) ? kNames[id] : std::string_view();
 }
 
-Result<GgufDirectory> parse_gguf(std::span<const std::byte> bytes, std::string_view file) {
-  Reader reader(bytes, file);
+namespace {
+
+Result<GgufDirectory> parse(Reader& reader, std::span<const std::byte> bytes, std::string_view file) {
   GgufDirectory directory;
   KINGLET_TRY(directory.version, read_version(reader, bytes, file));
   const std::uint64_t counts = reader.position();
@@ -274,6 +275,15 @@ Result<GgufDirectory> parse_gguf(std::span<const std::byte> bytes, std::string_v
   const std::uint64_t section = data > bytes.size() ? 0 : bytes.size() - data;
   KINGLET_CHECK(check_tiling(extents, alignment, section, file, data));
   for (const Extent& extent : extents) directory.offsets.push_back(data + extent.begin);
+  return directory;
+}
+
+}  // namespace
+
+Result<GgufDirectory> parse_gguf(std::span<const std::byte> bytes, std::string_view file) {
+  Reader reader(bytes, file);
+  auto directory = parse(reader, bytes, file);
+  if (!directory) return tl::unexpected(at(reader, std::move(directory).error(), reader.position()));
   return directory;
 }
 
