@@ -45,8 +45,7 @@ Result<std::shared_ptr<const Model>> Model::load(std::unique_ptr<Checkpoint> che
   Result<void> packed = loader.pack();
   if (reader.joinable()) reader.join();
   KINGLET_CHECK(std::move(packed));
-  KINGLET_CHECK(std::move(tokenizer));
-  model->tokenizer_ = std::move(*tokenizer);
+  KINGLET_TRY(model->tokenizer_, std::move(tokenizer));
   if (model->tokenizer_ != nullptr && model->tokenizer_->size() > model->config_.vocabulary) {
     return fail(ErrorCode::kCorrupt, "the tokenizer has " + std::to_string(model->tokenizer_->size()) +
                                          " tokens, the embedding " + std::to_string(model->config_.vocabulary) +
