@@ -88,6 +88,8 @@ struct StoredModel {
 
 /// All of them by name. A store that does not exist yet is empty.
 Result<std::vector<StoredModel>> stored_models();
+/// Their names alone, for completion.
+Result<std::vector<std::string>> local_model_names();
 /// kNotFound with the nearest names and how to get it.
 Result<StoredModel> find_stored_model(std::string_view name);
 

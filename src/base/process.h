@@ -11,10 +11,10 @@
 namespace kinglet {
 
 struct ProcessOptions {
-  std::vector<std::pair<std::string, std::string>> environment;  ///< added to ours, replacing equal names
-  std::string folder;                                            ///< to run in; "": ours
+  std::vector<std::pair<std::string, std::string>> environment = {};  ///< added to ours, replacing equal names
+  std::string folder = {};                                            ///< to run in; "": ours
   /// Called every 0.1 s while the program runs; false stops it (SIGTERM, then SIGKILL after 2 s): kCancelled.
-  std::function<bool()> tick;
+  std::function<bool()> tick = {};
 };
 
 struct ProcessResult {

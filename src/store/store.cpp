@@ -168,6 +168,13 @@ Result<std::vector<StoredModel>> stored_models() {
   return models;
 }
 
+Result<std::vector<std::string>> local_model_names() {
+  KINGLET_TRY(const auto models, stored_models());
+  std::vector<std::string> names;
+  for (const StoredModel& model : models) names.push_back(model.name);
+  return names;
+}
+
 Result<void> verify_model(const StoredModel& model, const StoreProgress& progress) {
   if (model.files.empty()) {
     return fail(ErrorCode::kCorrupt, "the checksums of " + model.name + " are missing or unreadable",
