@@ -11,7 +11,7 @@ const MatmulKernels& matmul_kernels(Isa isa) {
       return matmul_kernels_avx2;
     case Isa::kAvx512:
       return matmul_kernels_avx512;
-#elif defined(KINGLET_WIDE_KERNELS) && defined(__aarch64__)
+#elif defined(__aarch64__)
     case Isa::kNeon:
       return matmul_kernels_neon;
 #endif
