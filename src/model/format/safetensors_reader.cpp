@@ -151,7 +151,7 @@ std::string_view safetensors_dtype(const BlockType& type) {
 Result<SafetensorsDirectory> parse_safetensors(std::span<const std::byte> bytes, std::string_view file) {
   Reader reader(bytes, file);
   KINGLET_TRY(const std::string_view text, read_header(reader, bytes, file));
-  const std::string place = std::string(file) + ", header";
+  const std::string place = std::string(file) + ", byte 8 (the header)";
   KINGLET_TRY(const Json header,
               parse_json(text, place,
                          {.max_bytes = limits::kSafetensorsHeaderBytes, .max_depth = 8, .refuse_duplicates = true}));
