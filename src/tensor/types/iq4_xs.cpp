@@ -22,8 +22,7 @@ struct Layout {
   static constexpr float kScaleSpacing = 0.5f;
   static constexpr const std::int8_t* kCodebook = kNonLinear16;
 
-  static void factors(const std::uint8_t* block, float* unit, float*, std::int8_t* scales,
-                      std::int8_t*) {
+  static void factors(const std::uint8_t* block, float* unit, float*, std::int8_t* scales, std::int8_t*) {
     *unit = load_f16(block);
     const unsigned high = load_u16(block + 2);
     for (int group = 0; group < 8; ++group) {

@@ -21,8 +21,7 @@ struct Layout {
   static constexpr int kScaleTries = 3, kScaleCandidates = 24;
   static constexpr float kScaleSpacing = 0.5f;
 
-  static void factors(const std::uint8_t* block, float* unit, float*, std::int8_t* scales,
-                      std::int8_t*) {
+  static void factors(const std::uint8_t* block, float* unit, float*, std::int8_t* scales, std::int8_t*) {
     *unit = load_f16(block + 108);
     for (int group = 0; group < 16; ++group) scales[group] = static_cast<std::int8_t>(group_scale(block + 96, group));
   }

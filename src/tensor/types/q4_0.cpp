@@ -14,7 +14,7 @@ struct Layout {
   static constexpr bool kHasMinimum = false;
   static constexpr int kCodeLow = -8, kCodeHigh = 7, kScaleLow = 1, kScaleHigh = 1;
   static constexpr int kMinimumLow = 0, kMinimumHigh = 0;
-  static constexpr auto kTargets = step_targets<13, 8>(-8.6f, 7.6f, 0.2f);
+  static constexpr auto kTargets = step_targets<13, 13>(-9.0f, 8.0f, 0.2f);
   static constexpr int kRefinements = 2;
 
   static void unpack(const std::uint8_t* block, std::int8_t* codes, float* scales, float*) {

@@ -13,7 +13,7 @@ struct Layout {
   static constexpr bool kHasMinimum = true;
   static constexpr int kCodeLow = 0, kCodeHigh = 15, kScaleLow = 1, kScaleHigh = 1;
   static constexpr int kMinimumLow = 1, kMinimumHigh = 1;
-  static constexpr float kMargins[] = {-0.4f, -0.2f, 0.0f, 0.2f, 0.4f};
+  static constexpr float kMargins[] = {-0.6f, -0.2f, 0.2f, 0.6f, 1.0f, 1.4f};
   static constexpr int kRefinements = 2;
 
   static void unpack(const std::uint8_t* block, std::int8_t* codes, float* scales, float* minimums) {

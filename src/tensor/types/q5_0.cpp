@@ -14,7 +14,7 @@ struct Layout {
   static constexpr bool kHasMinimum = false;
   static constexpr int kCodeLow = -16, kCodeHigh = 15, kScaleLow = 1, kScaleHigh = 1;
   static constexpr int kMinimumLow = 0, kMinimumHigh = 0;
-  static constexpr auto kTargets = step_targets<12, 8>(-16.6f, 15.6f, 0.2f);
+  static constexpr auto kTargets = step_targets<12, 12>(-16.6f, 15.6f, 0.3f);
   static constexpr int kRefinements = 2;
 
   static void unpack(const std::uint8_t* block, std::int8_t* codes, float* scales, float*) {

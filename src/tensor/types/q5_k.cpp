@@ -14,7 +14,7 @@ struct Layout {
   static constexpr bool kHasMinimum = true;
   static constexpr int kCodeLow = 0, kCodeHigh = 31, kScaleLow = 0, kScaleHigh = 63;
   static constexpr int kMinimumLow = 0, kMinimumHigh = 63;
-  static constexpr float kMargins[] = {-0.4f, -0.2f, 0.0f, 0.2f, 0.4f};
+  static constexpr float kMargins[] = {-0.6f, -0.2f, 0.2f, 0.6f, 1.0f};
   static constexpr int kRefinements = 2;
   static constexpr int kScaleTries = 2, kScaleCandidates = 4;
   static constexpr float kScaleSpacing = 0.5f;

@@ -16,13 +16,12 @@ struct Layout {
   static constexpr bool kHasMinimum = false;
   static constexpr int kCodeLow = -32, kCodeHigh = 31, kScaleLow = -128, kScaleHigh = 127;
   static constexpr int kMinimumLow = 0, kMinimumHigh = 0;
-  static constexpr auto kTargets = step_targets<10, 8>(-32.6f, 31.6f, 0.2f);
+  static constexpr auto kTargets = step_targets<16, 14>(-33.0f, 32.0f, 0.7f);
   static constexpr int kRefinements = 2;
   static constexpr int kScaleTries = 2, kScaleCandidates = 8;
   static constexpr float kScaleSpacing = 0.5f;
 
-  static void factors(const std::uint8_t* block, float* unit, float*, std::int8_t* scales,
-                      std::int8_t*) {
+  static void factors(const std::uint8_t* block, float* unit, float*, std::int8_t* scales, std::int8_t*) {
     *unit = load_f16(block + 208);
     for (int group = 0; group < 16; ++group) scales[group] = static_cast<std::int8_t>(block[192 + group]);
   }

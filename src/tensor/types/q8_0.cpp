@@ -14,7 +14,7 @@ struct Layout {
   static constexpr bool kHasMinimum = false;
   static constexpr int kCodeLow = -128, kCodeHigh = 127, kScaleLow = 1, kScaleHigh = 1;
   static constexpr int kMinimumLow = 0, kMinimumHigh = 0;
-  static constexpr auto kTargets = step_targets<8, 8>(-128.4f, 127.4f, 0.2f);
+  static constexpr auto kTargets = step_targets<20, 18>(-129.0f, 128.0f, 1.0f);
   static constexpr int kRefinements = 2;
 
   static void unpack(const std::uint8_t* block, std::int8_t* codes, float* scales, float*) {
