@@ -3,7 +3,6 @@
 
 #include <cstring>
 #include <memory>
-#include <random>
 #include <vector>
 
 #include "engine/attention.h"
@@ -42,11 +41,16 @@ class AttentionRig {
 
   /// What stands at a position; `kind` 0: q, 1: k, 2: v. Different `token`s differ.
   std::vector<float> values(int kind, int layer, std::int64_t position, int token = 0) const {
-    std::mt19937 random(static_cast<unsigned>(kind + 3 * layer + 64 * token + 100'000 * position));
-    std::normal_distribution<float> normal(0, 1);
+    std::uint64_t state =
+        static_cast<std::uint64_t>(kind + 3 * layer + 64 * token) + 100'000u * std::uint64_t(position);
     const int heads = kind == 0 ? case_.heads : case_.kv_heads;
     std::vector<float> x(static_cast<std::size_t>(heads * (kind == 2 ? case_.value_length : case_.key_length)));
-    for (float& v : x) v = normal(random);
+    for (float& v : x) {  // SplitMix64, as uniform numbers of variance 1
+      std::uint64_t z = state += 0x9e3779b97f4a7c15u;
+      z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+      z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+      v = (static_cast<float>((z ^ (z >> 31)) >> 40) * 0x1p-23f - 1.0f) * 1.7320508f;
+    }
     return x;
   }
 
