@@ -161,6 +161,7 @@ Value extreme(Interpreter& interpreter, const Value& input, CallArguments& argum
 Value sum(Interpreter& interpreter, const Value& input, CallArguments& arguments) {
   const Bound bound("sum", arguments, {"attribute", "start"});
   Value total = bound.has(1) ? bound.value(1) : Value(0);
+  if (total.text() != nullptr) refuse("sum() can't sum strings [use join instead]");
   for (const Value& item : elements(input))
     total = binary(ExprKind::kAdd, total,
                    bound.has(0) && !bound.value(0).is_none() ? nested_item(interpreter, item, bound.value(0)) : item);

@@ -138,10 +138,7 @@ Interpreter::Flow Interpreter::execute_for(const Statement& node, std::string& o
     }
     items = std::move(kept);
   }
-  int depth = 1;
-  if (const Object* outer = lookup("loop").object())
-    if (const auto* loop_outside = dynamic_cast<const Loop*>(outer)) depth = loop_outside->depth + 1;
-  const auto loop = std::make_shared<Loop>(std::move(items), depth);
+  const auto loop = std::make_shared<Loop>(std::move(items));
   loop->self = loop;
   // What loop.changed() remembers may hold the loop itself.
   const std::shared_ptr<void> forgets(nullptr, [&](void*) { loop->last_changed.clear(); });

@@ -42,7 +42,7 @@ Value stripped(Interpreter&, const Value& self, CallArguments& arguments) {
 
 std::vector<Value> split_spaces(std::string_view text, std::int64_t most, bool from_right) {
   std::vector<Value> parts;
-  text = strip(text, true, true);
+  text = strip(text, !from_right || most < 0, from_right || most < 0);
   const auto letters = characters(text);
   const auto space = [&](std::size_t i) {
     std::size_t offset = 0;
@@ -56,12 +56,12 @@ std::vector<Value> split_spaces(std::string_view text, std::int64_t most, bool f
   if (from_right) {
     while (end > 0) {
       if (most >= 0 && static_cast<std::int64_t>(parts.size()) == most) {
-        parts.emplace_back(strip(part(0, end), true, true));
+        parts.emplace_back(part(0, end));
         break;
       }
       std::size_t start = end;
       while (start > 0 && !space(start - 1)) --start;
-      parts.emplace_back(part(start, end));
+      if (start < end) parts.emplace_back(part(start, end));
       for (end = start; end > 0 && space(end - 1);) --end;
     }
     std::reverse(parts.begin(), parts.end());
@@ -74,7 +74,7 @@ std::vector<Value> split_spaces(std::string_view text, std::int64_t most, bool f
     }
     std::size_t stop = begin;
     while (stop < end && !space(stop)) ++stop;
-    parts.emplace_back(part(begin, stop));
+    if (stop > begin) parts.emplace_back(part(begin, stop));
     for (begin = stop; begin < end && space(begin);) ++begin;
   }
   return parts;

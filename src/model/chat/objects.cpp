@@ -72,8 +72,8 @@ std::optional<Value> Loop::attribute(Interpreter&, std::string_view name) {
   if (name == "length") return number(count);
   if (name == "revindex") return number(count - index);
   if (name == "revindex0") return number(count - index - 1);
-  if (name == "depth") return Value(depth);
-  if (name == "depth0") return Value(depth - 1);
+  if (name == "depth") return Value(1);  // only recursive loops go deeper
+  if (name == "depth0") return Value(0);
   if (name == "previtem") return index > 0 ? items[index - 1] : Value::undefined("there is no previous item");
   if (name == "nextitem") return index + 1 < count ? items[index + 1] : Value::undefined("there is no next item");
   if (name == "cycle" || name == "changed")

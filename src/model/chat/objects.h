@@ -22,12 +22,11 @@ struct Namespace final : Object {
 };
 
 struct Loop final : Object {
-  Loop(std::vector<Value> of, int nesting) : items(std::move(of)), depth(nesting) {}
+  explicit Loop(std::vector<Value> of) : items(std::move(of)) {}
   std::optional<Value> attribute(Interpreter&, std::string_view name) override;
   std::string repr() const override;
   const std::vector<Value> items;
   std::size_t index = 0;
-  const int depth;
   std::vector<Value> last_changed;
   bool has_changed = false;
   std::weak_ptr<Loop> self;  ///< for the functions that loop.cycle and loop.changed are

@@ -75,7 +75,9 @@ class Parser {
     }
     if (name == "print") {
       auto node = std::make_unique<Statement>(StatementKind::kPrint, at);
-      node->expression = expressions_.tuple();
+      node->expression = std::make_unique<Expr>(ExprKind::kConcat, at);
+      do node->expression->children.push_back(expressions_.expression());
+      while (tokens_.skip_operator(","));
       return node;
     }
     if (name == "break" || name == "continue") {
