@@ -12,7 +12,7 @@
 
 namespace kinglet::chat {
 
-inline constexpr std::int64_t kSteps = 20'000'000;  ///< the longest real rendering takes some 100,000
+inline constexpr std::int64_t kSteps = 10'000'000;  ///< the longest real rendering takes some 100,000
 inline constexpr std::size_t kOutputBytes = std::size_t{64} << 20;
 inline constexpr std::size_t kMemoryBytes = std::size_t{256} << 20;  ///< of all values alive at once
 inline constexpr int kDepth = 256;               ///< of nested expressions, statements, calls and values

@@ -107,8 +107,13 @@ TEST(ChatTemplate, MemoryAndOutputAreBounded) {
   expect_exhausted(
       "{% set ns = namespace(x=[]) %}{% for i in range(1000) %}{% set ns.x = ns.x + [s * 10000] %}{% endfor %}");
   expect_exhausted("{% for i in range(100000) %}{{ s * 1000 }}{% endfor %}");
-  expect_exhausted("{{ '%9999999999d' % 1 or '' }}{{ s * 100000000 }}");
   expect_exhausted("{{ 2 ** 64 }}");
+}
+
+TEST(ChatTemplate, WidthsOfFormatsAreBounded) {
+  EXPECT_FALSE(render("{{ '%9999999999d' % 1 }}"));
+  EXPECT_FALSE(render("{{ '{:99999999999}'.format(1) }}"));
+  EXPECT_FALSE(render("{{ '{:.99999999999f}'.format(1.5) }}"));
 }
 
 TEST(ChatTemplate, NestingIsBounded) {
