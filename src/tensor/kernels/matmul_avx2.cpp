@@ -12,7 +12,7 @@ namespace {
 
 #define KINGLET_UNROLL _Pragma("clang loop unroll(full)")
 
-constexpr int kPrefetchBytes = 2560;
+constexpr int kPrefetchBytes = 4096;
 constexpr int kHalfLanes = 8;
 
 inline __m256i line(const unsigned char* from) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); }
@@ -186,7 +186,7 @@ struct Kernels {
 
   template <int Format, int R>
   static inline void run(const unsigned char* tile, std::int64_t units, const unsigned char* x, std::size_t x_stride,
-                         const std::int8_t* codebook, float* sums) {
+                         const std::int8_t* codebook, bool prefetch, float* sums) {
     constexpr TileFormat F = kTileFormats[Format];
     __m256i book = _mm256_setzero_si256();
     if constexpr (F.codebook)
@@ -200,8 +200,10 @@ struct Kernels {
       const unsigned char* header = tile;
       tile += F.header_bytes();
       _Pragma("clang loop unroll(disable)") for (int b = 0; b < F.blocks_per_unit(); ++b) {
-        KINGLET_UNROLL for (int ahead = 0; ahead < F.block_bytes(); ahead += 64)
-            _mm_prefetch(reinterpret_cast<const char*>(tile + kPrefetchBytes + ahead), _MM_HINT_T0);
+        if (prefetch) {
+          KINGLET_UNROLL for (int ahead = 0; ahead < F.block_bytes(); ahead += 64)
+              _mm_prefetch(reinterpret_cast<const char*>(tile + kPrefetchBytes + ahead), _MM_HINT_T0);
+        }
         KINGLET_UNROLL for (int half = 0; half < 2; ++half) {
           __m256i codes[8];
           unpack_codes<F>(tile + 32 * half, book, codes);
@@ -231,7 +233,7 @@ struct Kernels {
 
   template <int Format, int R>
   static inline void run_float(const unsigned char* tile, std::int64_t inputs, const unsigned char* x,
-                               std::size_t x_stride, float* sums) {
+                               std::size_t x_stride, bool prefetch, float* sums) {
     constexpr int kBytes = Format == kTileFloat32 ? 64 : 32;
     __m256 totals[2][R];
     KINGLET_UNROLL for (int r = 0; r < R; ++r) {
@@ -239,7 +241,7 @@ struct Kernels {
       totals[1][r] = _mm256_load_ps(sums + kLanes * r + kHalfLanes);
     }
     for (std::int64_t i = 0; i < inputs; ++i, tile += kBytes, x += sizeof(float)) {
-      _mm_prefetch(reinterpret_cast<const char*>(tile + kPrefetchBytes), _MM_HINT_T0);
+      if (prefetch) _mm_prefetch(reinterpret_cast<const char*>(tile + kPrefetchBytes), _MM_HINT_T0);
       const __m256 low = load_weights<Format>(tile), high = load_weights<Format>(tile + kBytes / 2);
       KINGLET_UNROLL for (int r = 0; r < R; ++r) {
         const __m256 value = _mm256_broadcast_ss(reinterpret_cast<const float*>(x + r * x_stride));

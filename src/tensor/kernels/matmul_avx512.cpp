@@ -14,7 +14,7 @@ namespace {
 
 // How far ahead of the multiplication the weights are fetched; crossing the tiles' ends, since a thread's tiles follow
 // one another in memory.
-constexpr int kPrefetchBytes = 2560;
+constexpr int kPrefetchBytes = 8192;
 
 inline __m512i line(const unsigned char* from) { return _mm512_loadu_si512(from); }
 
@@ -176,7 +176,7 @@ struct Kernels {
 
   template <int Format, int R>
   static inline void run(const unsigned char* tile, std::int64_t units, const unsigned char* x, std::size_t x_stride,
-                         const std::int8_t* codebook, float* sums) {
+                         const std::int8_t* codebook, bool prefetch, float* sums) {
     constexpr TileFormat F = kTileFormats[Format];
     __m512i book = _mm512_setzero_si512();
     if constexpr (F.codebook) {  // made unsigned, as vpdpbusd wants it
@@ -192,7 +192,7 @@ struct Kernels {
       if constexpr (F.header_bytes() > 32) minimum_unit = halves(tile + 32);
       if constexpr (F.header_bytes() > 0) tile += F.header_bytes();
       _Pragma("clang loop unroll(disable)") for (int b = 0; b < F.blocks_per_unit(); ++b) {
-        if constexpr (R <= 8) {
+        if (prefetch) {
           KINGLET_UNROLL for (int ahead = 0; ahead < F.block_bytes(); ahead += 64)
               _mm_prefetch(tile + kPrefetchBytes + ahead, _MM_HINT_T0);
         }
@@ -214,13 +214,13 @@ struct Kernels {
 
   template <int Format, int R>
   static inline void run_float(const unsigned char* tile, std::int64_t inputs, const unsigned char* x,
-                               std::size_t x_stride, float* sums) {
+                               std::size_t x_stride, bool prefetch, float* sums) {
     constexpr int kBytes = Format == kTileFloat32 ? 64 : 32;
     __m512 totals[R];
     KINGLET_UNROLL for (int r = 0; r < R; ++r) totals[r] = _mm512_load_ps(sums + kLanes * r);
     RowAddress rows(x, x_stride);
     for (std::int64_t i = 0; i < inputs; ++i) {
-      if constexpr (R <= 8) _mm_prefetch(tile + kPrefetchBytes, _MM_HINT_T0);
+      if (prefetch) _mm_prefetch(tile + kPrefetchBytes, _MM_HINT_T0);
       add_input<R>(load_weights<Format>(tile), rows, totals);
       tile += kBytes;
       rows.advance(sizeof(float));

@@ -4,7 +4,7 @@
 // `Kernels` provides
 //   using RowCounts = Counts<…>, FloatRowCounts = …;   rows of its kernels, descending, the last 1
 //   template <int Format, int R> static void run(const unsigned char* tile, std::int64_t units, const unsigned char* x,
-//       std::size_t x_stride, const std::int8_t* codebook, float* sums);        sums[R][16] += ...
+//       std::size_t x_stride, const std::int8_t* codebook, bool prefetch, float* sums);        sums[R][16] += ...
 //   template <int Format, int R> static void run_float(the same without the codebook);
 //   static void quantize_blocks(...), interleave(...): as in MatmulKernels
 
@@ -55,7 +55,8 @@ inline void store_sums(const MatmulCall& call, int tile, int row, int rows, cons
   }
 }
 
-// run.operator()<R>(tile, units, x, sums) adds to sums[R][16].
+// run.operator()<R>(tile, units, x, prefetch, sums) adds to sums[R][16]. Weights that memory still has to deliver are fetched
+// ahead; once a chunk is in the cache that would only cost time.
 template <typename RowCounts, typename Run>
 inline void multiply_all(const MatmulCall& call, std::size_t unit_bytes, std::size_t unit_input_bytes, Run&& run) {
   if (call.rows <= kChunkRows) {
@@ -63,7 +64,8 @@ inline void multiply_all(const MatmulCall& call, std::size_t unit_bytes, std::si
       const unsigned char* data = call.tiles + static_cast<std::size_t>(tile) * call.tile_bytes;
       walk_rows(RowCounts(), call.rows, 0, [&]<int R>(int row) {
         alignas(64) float sums[R * kLanes] = {};
-        run.template operator()<R>(data, call.units, call.x + static_cast<std::size_t>(row) * call.x_stride, sums);
+        run.template operator()<R>(data, call.units, call.x + static_cast<std::size_t>(row) * call.x_stride,
+                                       row == 0, sums);
         store_sums(call, tile, row, R, sums);
       });
     }
@@ -89,7 +91,7 @@ inline void multiply_all(const MatmulCall& call, std::size_t unit_bytes, std::si
                 data + static_cast<std::size_t>(tile) * call.tile_bytes + static_cast<std::size_t>(unit) * unit_bytes,
                 units,
                 x + static_cast<std::size_t>(r) * call.x_stride + static_cast<std::size_t>(unit) * unit_input_bytes,
-                sums + (tile * kChunkRows + r) * kLanes);
+                row + r == 0, sums + (tile * kChunkRows + r) * kLanes);
           });
         }
       }
@@ -104,8 +106,8 @@ void multiply_format(const MatmulCall& call) {
   constexpr TileFormat F = kTileFormats[Index];
   multiply_all<typename Kernels::RowCounts>(
       call, F.unit_bytes(), sizeof(QuantizedBlock) * F.blocks_per_unit(),
-      [&]<int R>(const unsigned char* tile, std::int64_t units, const unsigned char* x, float* sums) {
-        Kernels::template run<Index, R>(tile, units, x, call.x_stride, call.codebook, sums);
+      [&]<int R>(const unsigned char* tile, std::int64_t units, const unsigned char* x, bool prefetch, float* sums) {
+        Kernels::template run<Index, R>(tile, units, x, call.x_stride, call.codebook, prefetch, sums);
       });
 }
 
@@ -113,8 +115,8 @@ template <typename Kernels, int Format>
 void multiply_float(const MatmulCall& call) {
   multiply_all<typename Kernels::FloatRowCounts>(
       call, Format == kTileFloat32 ? 64 : 32, sizeof(float),
-      [&]<int R>(const unsigned char* tile, std::int64_t units, const unsigned char* x, float* sums) {
-        Kernels::template run_float<Format, R>(tile, units, x, call.x_stride, sums);
+      [&]<int R>(const unsigned char* tile, std::int64_t units, const unsigned char* x, bool prefetch, float* sums) {
+        Kernels::template run_float<Format, R>(tile, units, x, call.x_stride, prefetch, sums);
       });
 }
 

@@ -175,7 +175,7 @@ struct Kernels {
 
   template <int Format, int R>
   static inline void run(const unsigned char* tile, std::int64_t units, const unsigned char* x, std::size_t x_stride,
-                         const std::int8_t* codebook, float* sums) {
+                         const std::int8_t* codebook, bool prefetch, float* sums) {
     constexpr TileFormat F = kTileFormats[Format];
     const int8x16_t book = F.codebook ? vld1q_s8(codebook) : vdupq_n_s8(0);
     float32x4_t totals[kQuarters][R];
@@ -186,8 +186,10 @@ struct Kernels {
       const unsigned char* header = tile;
       tile += F.header_bytes();
       _Pragma("clang loop unroll(disable)") for (int b = 0; b < F.blocks_per_unit(); ++b) {
-        KINGLET_UNROLL for (int ahead = 0; ahead < F.block_bytes(); ahead += 64)
-            __builtin_prefetch(tile + kPrefetchBytes + ahead);
+        if (prefetch) {
+          KINGLET_UNROLL for (int ahead = 0; ahead < F.block_bytes(); ahead += 64)
+              __builtin_prefetch(tile + kPrefetchBytes + ahead);
+        }
         KINGLET_UNROLL for (int o = 0; o < kQuarters; ++o) {
           int8x16_t codes[8];
           unpack_codes<F>(tile + 16 * o, book, codes);
@@ -215,14 +217,14 @@ struct Kernels {
 
   template <int Format, int R>
   static inline void run_float(const unsigned char* tile, std::int64_t inputs, const unsigned char* x,
-                               std::size_t x_stride, float* sums) {
+                               std::size_t x_stride, bool prefetch, float* sums) {
     constexpr int kBytes = Format == kTileFloat32 ? 64 : 32;
     float32x4_t totals[kQuarters][R];
     KINGLET_UNROLL for (int r = 0; r < R; ++r) {
       KINGLET_UNROLL for (int o = 0; o < kQuarters; ++o) totals[o][r] = vld1q_f32(sums + kLanes * r + 4 * o);
     }
     for (std::int64_t i = 0; i < inputs; ++i, tile += kBytes, x += sizeof(float)) {
-      __builtin_prefetch(tile + kPrefetchBytes);
+      if (prefetch) __builtin_prefetch(tile + kPrefetchBytes);
       KINGLET_UNROLL for (int o = 0; o < kQuarters; ++o) {
         const float32x4_t weights = load_weights<Format>(tile + kBytes / 4 * o);
         KINGLET_UNROLL for (int r = 0; r < R; ++r) {

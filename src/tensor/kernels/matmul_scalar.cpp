@@ -45,7 +45,7 @@ struct Kernels {
 
   template <int Format, int R>
   static void run(const unsigned char* tile, std::int64_t units, const unsigned char* x, std::size_t,
-                  const std::int8_t* codebook, float* sums) {
+                  const std::int8_t* codebook, bool, float* sums) {
     constexpr TileFormat F = kTileFormats[Format];
     for (int lane = 0; lane < kLanes; ++lane) {
       const unsigned char* block = tile;
@@ -66,7 +66,7 @@ struct Kernels {
   }
 
   template <int Format, int R>
-  static void run_float(const unsigned char* tile, std::int64_t units, const unsigned char* x, std::size_t,
+  static void run_float(const unsigned char* tile, std::int64_t units, const unsigned char* x, std::size_t, bool,
                         float* sums) {
     for (std::int64_t u = 0; u < units; ++u) {
       const float input = load<float>(x + 4 * u);
