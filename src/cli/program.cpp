@@ -6,6 +6,7 @@
 #include <exception>
 #include <new>
 
+#include "base/cpu.h"
 #include "base/interrupt.h"
 #include "cli/output.h"
 #include "cli/parse.h"
@@ -69,6 +70,7 @@ int run_command(const Command& command, std::span<const std::string_view> words)
   auto arguments = parse_arguments(command, words);
   if (!arguments) return report(command.name, arguments.error());
   if (arguments->flag("help")) return finish(command.name, print(command_help(command)));
+  if (const auto& isa = requested_isa(); !isa) return report(command.name, isa.error());
   set_quiet(arguments->flag("quiet"));
   return finish(command.name, guarded_run(command, *arguments));
 }

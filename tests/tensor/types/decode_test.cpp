@@ -3,12 +3,14 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <map>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "kinglet/block_type.h"
+#include "tensor/half.h"
 #include "tensor/types/block_vectors_helper.h"
 
 namespace kinglet {
@@ -111,6 +113,38 @@ TEST(Decode, EqualsScaleTimesCodeMinusMinimumForAnyBits) {
       EXPECT_EQ(minimums[0], 0);
       type->codes(data.data(), kBlocks, codes.data(), scales.data(), nullptr);
     }
+  }
+}
+
+TEST(Decode, ScalesHaveTheFormThatTheDescriptorNames) {
+  for (const BlockType* type : block_types()) {
+    if (type->codes == nullptr) continue;
+    SCOPED_TRACE(type->name);
+    EXPECT_EQ(type->multiples != nullptr, type->form.scales == ScaleForm::kMultiples);
+    constexpr std::size_t kBlocks = 300;
+    const std::vector<std::byte> data = random_bytes(kBlocks * type->block_bytes, 13);
+    const std::size_t count = kBlocks * type->block_values, groups = count / type->form.group;
+    std::vector<float> scales(groups), minimums(groups), units(kBlocks), minimum_units(kBlocks);
+    std::vector<std::int8_t> codes(count), multiples(groups), minimum_multiples(groups);
+    type->codes(data.data(), kBlocks, codes.data(), scales.data(), minimums.data());
+    if (type->form.scales == ScaleForm::kFloat16) {
+      for (std::size_t g = 0; g < groups; ++g) {
+        ASSERT_TRUE(same(scales[g], f16_to_f32(f32_to_f16(scales[g]))));
+        ASSERT_TRUE(same(minimums[g], f16_to_f32(f32_to_f16(minimums[g]))));
+      }
+    }
+    if (type->multiples == nullptr) continue;
+    type->multiples(data.data(), kBlocks, units.data(), minimum_units.data(), multiples.data(),
+                    minimum_multiples.data());
+    const std::size_t per_block = groups / kBlocks;
+    for (std::size_t g = 0; g < groups; ++g) {
+      ASSERT_TRUE(same(scales[g], units[g / per_block] * static_cast<float>(multiples[g]))) << g;
+      if (!type->form.has_minimum) continue;
+      ASSERT_TRUE(same(minimums[g], minimum_units[g / per_block] * static_cast<float>(minimum_multiples[g]))) << g;
+    }
+    std::vector<float> alone(kBlocks);
+    type->multiples(data.data(), kBlocks, alone.data(), nullptr, multiples.data(), nullptr);
+    EXPECT_EQ(std::memcmp(alone.data(), units.data(), kBlocks * sizeof(float)), 0);
   }
 }
 
