@@ -41,6 +41,17 @@ Result<TokenizerParts> read_parts(const Metadata& metadata) {
   return parts;
 }
 
+std::string marks_of_spaces(std::string_view text) {
+  std::string out;
+  for (char c : text) {
+    if (c == ' ')
+      out += kSpaceMark;
+    else
+      out += c;
+  }
+  return out;
+}
+
 Result<MergeTexts> read_merges(const Metadata& metadata) {
   KINGLET_TRY(const auto* lines, metadata.strings("tokenizer.ggml.merges"));
   if (lines == nullptr) return fail(ErrorCode::kCorrupt, "the file has no tokenizer.ggml.merges");
@@ -78,20 +89,33 @@ TokenizerResult load_bpe(const Metadata& metadata, TokenizerParts parts) {
 }
 
 TokenizerResult load_spm(const Metadata& metadata, TokenizerParts parts) {
-  // In a normalised vocabulary a user-defined token may be spelt with U+2581; the text has spaces there.
-  AddedTokens added;
+  // As in SentencePiece, user-defined tokens are found in the text whose spaces are U+2581 already.
+  AddedTokens special, defined;
   for (TokenId id = 0; id < parts.vocabulary.size(); ++id) {
     const TokenType type = parts.vocabulary.type(id);
-    if (type != TokenType::kControl && type != TokenType::kUserDefined && type != TokenType::kUnknown) continue;
-    AddedToken token{
-        .id = id, .text = std::string(parts.vocabulary.text(id)), .special = type != TokenType::kUserDefined};
-    if (!token.special) token.text = spaces_of_marks(token.text);
-    KINGLET_CHECK(added.add(token));
+    AddedToken token{.id = id, .text = std::string(parts.vocabulary.text(id)), .special = true};
+    if (type == TokenType::kControl || type == TokenType::kUnknown) KINGLET_CHECK(special.add(token));
+    if (type != TokenType::kUserDefined) continue;
+    token.special = false;
+    token.text = marks_of_spaces(token.text);
+    KINGLET_CHECK(defined.add(token));
   }
-  parts.added = std::move(added);
+  parts.added = std::move(special);
+  parts.added_normalized = std::move(defined);
   SentencePieceOptions options;
   options.byte_fallback = true;
   KINGLET_TRY(options.add_prefix_space, metadata.flag_or("tokenizer.ggml.add_space_prefix", true));
+  if (options.add_prefix_space) {
+    Normalizer::Step prefix;
+    prefix.kind = Normalizer::Kind::kPrepend;
+    prefix.to = kSpaceMark;
+    parts.normalizer.add(std::move(prefix));
+  }
+  Normalizer::Step marks;
+  marks.kind = Normalizer::Kind::kReplace;
+  marks.from = " ";
+  marks.to = kSpaceMark;
+  parts.normalizer.add(std::move(marks));
   KINGLET_TRY(const std::int64_t unknown,
               metadata.integer_or("tokenizer.ggml.unknown_token_id", -1, 0, parts.vocabulary.size() - 1));
   options.unknown = static_cast<TokenId>(unknown);

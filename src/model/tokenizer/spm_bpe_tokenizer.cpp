@@ -37,17 +37,8 @@ class SpmBpeTokenizer final : public BaseTokenizer {
 
  protected:
   void encode_text(std::string_view text, Encoding& encoding) const override {
-    std::string marked;
-    marked.reserve(text.size() + text.size() / 2);
-    if (options_.add_prefix_space) marked += kSpaceMark;
-    for (char c : text) {
-      if (c == ' ')
-        marked += kSpaceMark;
-      else
-        marked += c;
-    }
     bool open_unknown = false;
-    for (std::string_view left = marked; !left.empty();) {
+    for (std::string_view left = text; !left.empty();) {
       const std::size_t size = next_joined(adjacency_, left);
       encode_piece(left.substr(0, size), encoding, open_unknown);
       left.remove_prefix(size);

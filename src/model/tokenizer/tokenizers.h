@@ -42,7 +42,8 @@ struct SentencePieceOptions {
   bool single_precision = false;  ///< unigram: sums of scores in f32, as SentencePiece keeps them
   TokenId unknown = -1;
 };
-/// SentencePiece's BPE: of the pairs whose join is a token, the one of the highest score first.
+/// SentencePiece's BPE; the normaliser must have made U+2581 of the spaces and put the prefix. Of the pairs whose join
+/// is a token, the one of the highest score first.
 TokenizerResult make_spm_bpe(TokenizerParts parts, const SentencePieceOptions& options);
 /// SentencePiece's unigram model: the tokens of the highest total score.
 TokenizerResult make_unigram(TokenizerParts parts, const SentencePieceOptions& options);
