@@ -25,7 +25,9 @@ std::string Checkpoint::architecture() const {
   return name ? *name : "";
 }
 
-Result<std::unique_ptr<Checkpoint>> open_checkpoint(const std::string& path) {
+namespace {
+
+Result<std::unique_ptr<Checkpoint>> open_by_kind(const std::string& path) {
   if (path.empty()) return fail(ErrorCode::kInvalidArgument, "the model's path is empty", "Give a file or a folder.");
   if (folder_exists(path) || path.ends_with(".safetensors") || path.ends_with(".safetensors.index.json"))
     return open_hugging_face(path);
@@ -41,6 +43,17 @@ Result<std::unique_ptr<Checkpoint>> open_checkpoint(const std::string& path) {
                     path + ", byte 0");
     }
   return open_gguf(path);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Checkpoint>> open_checkpoint(const std::string& path) {
+  auto opened = open_by_kind(path);
+  if (opened || !opened.error().hint.empty()) return opened;
+  Error error = std::move(opened).error();
+  error.hint = error.code == ErrorCode::kNotFound ? "Check the path; kinglet list shows the models on this machine."
+                                                  : "Give a GGUF file, a safetensors file or a Hugging Face folder.";
+  return tl::unexpected(std::move(error));
 }
 
 }  // namespace kinglet

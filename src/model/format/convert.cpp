@@ -174,7 +174,13 @@ Result<ConvertReport> convert_to_gguf(const Checkpoint& from, const std::string&
   if (type && file_type(type->name) >= 0) metadata.set_integer("general.file_type", file_type(type->name));
   if (blocks) metadata.set_integer("general.quantization_version", 2);
   report.bytes = GgufWriter::predicted_bytes(metadata, writer_plans);
-  KINGLET_TRY(auto writer, GgufWriter::create(output, metadata, writer_plans));
+  auto created = GgufWriter::create(output, metadata, writer_plans);
+  if (!created) {
+    Error error = std::move(created).error();
+    if (error.code == ErrorCode::kNotFound) error.hint = "Make the folder first.";
+    return tl::unexpected(std::move(error));
+  }
+  const auto writer = std::move(*created);
   ThreadPool pool(options.threads);
   ConvertProgress progress(from, options);
   KINGLET_CHECK(write_tensors(from, tensors, pool, progress, report,
