@@ -11,10 +11,12 @@
 namespace kinglet {
 namespace {
 
-void decode(const std::byte* data, std::size_t blocks, float* out) { std::memcpy(out, data, blocks * sizeof(float)); }
+void decode(const std::byte* data, std::size_t blocks, float* out) {
+  if (blocks != 0) std::memcpy(out, data, blocks * sizeof(float));
+}
 
 void encode(const float* values, std::size_t blocks, const float*, std::byte* out) {
-  std::memcpy(out, values, blocks * sizeof(float));
+  if (blocks != 0) std::memcpy(out, values, blocks * sizeof(float));
 }
 
 }  // namespace
