@@ -12,10 +12,15 @@ namespace kinglet {
 namespace {
 
 constexpr OptionSpec kOptions[] = {
-    {.name = "messages", .letter = 'm', .kind = OptionKind::kFile, .placeholder = "FILE",
+    {.name = "messages",
+     .letter = 'm',
+     .kind = OptionKind::kFile,
+     .placeholder = "FILE",
      .help = "JSON list of {\"role\", \"content\", ...}; - is standard input"},
     {.name = "tools", .kind = OptionKind::kFile, .placeholder = "FILE", .help = "JSON list of tools"},
-    {.name = "variables", .kind = OptionKind::kFile, .placeholder = "FILE",
+    {.name = "variables",
+     .kind = OptionKind::kFile,
+     .placeholder = "FILE",
      .help = "JSON object of further variables, such as enable_thinking"},
     {.name = "no-generation-prompt", .kind = OptionKind::kFlag, .help = "End after the last message"},
     {.name = "show", .kind = OptionKind::kFlag, .help = "Print the template itself"},
@@ -96,8 +101,9 @@ extern const Command command_template = {
     .group = CommandGroup::kOther,
     .summary = "Show what a chat template makes of a conversation",
     .usage = "MODEL|FILE.jinja --messages FILE [options]",
-    .description = "Renders the chat template that a model carries, or one in a file, for a list of messages. The text is "
-                   "exactly what run and chat give the model.",
+    .description =
+        "Renders the chat template that a model carries, or one in a file, for a list of messages. The text is "
+        "exactly what run and chat give the model.",
     .options = kSets,
     .examples = kExamples,
     .min_positional = 1,
