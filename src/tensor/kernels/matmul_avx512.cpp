@@ -3,7 +3,6 @@
 #include <immintrin.h>
 
 #include "tensor/kernels/matmul_kernels.h"
-#include "tensor/kernels/quantize_step-inl.h"
 
 namespace kinglet {
 namespace {
@@ -236,11 +235,9 @@ struct Kernels {
     if constexpr (Row + 1 < R) add_input<R, Row + 1>(weights, rows, totals);
   }
 
-  static void quantize_blocks(const float* x, std::int64_t blocks, QuantizedBlock* out);
+  static constexpr auto quantize_blocks = quantize_blocks_avx512;
   static void interleave(const std::uint8_t* rows, std::size_t stride, int width, unsigned char* out);
 };
-
-inline __m256 add_halves(__m512 v) { return _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1)); }
 
 // quads[b] = bytes 4b..4b+3 of each of the 16 rows.
 inline void transpose_rows(const std::uint8_t* rows, std::size_t stride, __m512i (&quads)[8]) {
@@ -267,40 +264,6 @@ inline void transpose_rows(const std::uint8_t* rows, std::size_t stride, __m512i
   KINGLET_UNROLL for (int q = 0; q < 4; ++q) {
     quads[q] = _mm512_permutex2var_epi64(four[q], low, four[q + 4]);
     quads[q + 4] = _mm512_permutex2var_epi64(four[q], high, four[q + 4]);
-  }
-}
-
-// In lanes i and i + 16 of the block, as quantize_scalar-inl.h has it.
-void Kernels::quantize_blocks(const float* x, std::int64_t blocks, QuantizedBlock* out) {
-  const __m512i magnitude_mask = _mm512_set1_epi32(0x7FFFFFFF);
-  for (std::int64_t b = 0; b < blocks; ++b, x += 32, ++out) {
-    const __m512 low = _mm512_loadu_ps(x), high = _mm512_loadu_ps(x + 16);
-    const __m512i bits = _mm512_max_epu32(_mm512_and_si512(_mm512_castps_si512(low), magnitude_mask),
-                                          _mm512_and_si512(_mm512_castps_si512(high), magnitude_mask));
-    const unsigned largest = _mm512_reduce_max_epu32(bits);
-    float inverses[kStepCandidates];
-    Step step = first_step(largest, inverses);
-    if (step.search) {
-      __m256 products[kStepCandidates], squares[kStepCandidates];
-      KINGLET_UNROLL for (int c = 0; c < kStepCandidates; ++c) {
-        const __m512 inverse = _mm512_set1_ps(inverses[c]), rounder = _mm512_set1_ps(kRounder);
-        const __m512 a = _mm512_sub_ps(_mm512_add_ps(_mm512_mul_ps(low, inverse), rounder), rounder);
-        const __m512 d = _mm512_sub_ps(_mm512_add_ps(_mm512_mul_ps(high, inverse), rounder), rounder);
-        products[c] = add_halves(_mm512_fmadd_ps(high, d, _mm512_mul_ps(low, a)));
-        squares[c] = add_halves(_mm512_fmadd_ps(d, d, _mm512_mul_ps(a, a)));
-      }
-      choose_step(lane_sums(products), lane_sums(squares), inverses, step);
-    }
-    if (step.inverse == 0) {
-      empty_block(step, out);
-      continue;
-    }
-    const __m512 inverse = _mm512_set1_ps(step.inverse);
-    const __m512i a = _mm512_cvtps_epi32(_mm512_mul_ps(low, inverse));
-    const __m512i d = _mm512_cvtps_epi32(_mm512_mul_ps(high, inverse));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out->codes), _mm512_cvtepi32_epi8(a));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out->codes + 16), _mm512_cvtepi32_epi8(d));
-    finish_block(step, _mm512_reduce_add_epi32(a), _mm512_reduce_add_epi32(d), out);
   }
 }
 

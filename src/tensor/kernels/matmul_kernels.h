@@ -39,6 +39,7 @@ extern const MatmulKernels matmul_kernels_scalar;
 #if defined(__x86_64__)
 extern const MatmulKernels matmul_kernels_avx2;
 extern const MatmulKernels matmul_kernels_avx512;
+void quantize_blocks_avx512(const float* x, std::int64_t blocks, QuantizedBlock* out);  ///< part of them
 #elif defined(__aarch64__)
 extern const MatmulKernels matmul_kernels_neon;
 #endif
