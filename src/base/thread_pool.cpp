@@ -26,7 +26,7 @@ struct Patience {
 };
 constexpr Patience kBarrier = {60, 200};
 constexpr Patience kIdle = {60, 1000};
-constexpr Patience kCrowded = {2, 20};  // more threads than cores: whoever spins keeps another from its work
+constexpr Patience kCrowded = {5, 0};  // more threads than cores: whoever spins keeps another from its work
 
 inline void pause() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -36,13 +36,34 @@ inline void pause() {
 #endif
 }
 
-// Returns when `word` is no longer `old`. Sleeping uses the word's futex through std::atomic::wait, whose notify makes
-// no system call while nobody sleeps.
-void wait_while(const std::atomic<std::uint32_t>& word, std::uint32_t old, const Patience& patience) {
+// Whether threads of other programs keep ours from running: then spinning only delays the thread that is waited for.
+// Counts waits that spinning did not end, and now and then tries again with full patience.
+class Strain {
+ public:
+  bool high() {
+    if (level_.load(std::memory_order_relaxed) < kHigh) return false;
+    return tries_.fetch_add(1, std::memory_order_relaxed) % kTryEvery != 0;
+  }
+  void note(bool spun_in_vain) {
+    const int level = level_.load(std::memory_order_relaxed);
+    if (spun_in_vain && level < kMost) level_.store(level + 1, std::memory_order_relaxed);
+    if (!spun_in_vain && level > 0) level_.store(level > kRelief ? level - kRelief : 0, std::memory_order_relaxed);
+  }
+
+ private:
+  static constexpr int kHigh = 8, kMost = 16, kRelief = 4;
+  static constexpr unsigned kTryEvery = 32;
+  std::atomic<int> level_{0};
+  std::atomic<unsigned> tries_{0};
+};
+
+// Returns when `word` is no longer `old`; true if that took longer than the spinning. Sleeping uses the word's futex
+// through std::atomic::wait, whose notify makes no system call while nobody sleeps.
+bool wait_while(const std::atomic<std::uint32_t>& word, std::uint32_t old, const Patience& patience) {
   using Clock = std::chrono::steady_clock;
   constexpr int kSpinsPerLook = 32;
   for (int i = 0; i < kSpinsPerLook; ++i) {
-    if (word.load(std::memory_order_acquire) != old) return;
+    if (word.load(std::memory_order_acquire) != old) return false;
     pause();
   }
   const Clock::time_point start = Clock::now();
@@ -50,16 +71,17 @@ void wait_while(const std::atomic<std::uint32_t>& word, std::uint32_t old, const
     const auto waited = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count();
     if (waited >= patience.spin + patience.yield) break;
     if (waited >= patience.spin) {
-      if (word.load(std::memory_order_acquire) != old) return;
+      if (word.load(std::memory_order_acquire) != old) return true;
       sched_yield();
       continue;
     }
     for (int i = 0; i < kSpinsPerLook; ++i) {
-      if (word.load(std::memory_order_acquire) != old) return;
+      if (word.load(std::memory_order_acquire) != old) return false;
       pause();
     }
   }
   while (word.load(std::memory_order_acquire) == old) word.wait(old, std::memory_order_acquire);
+  return true;
 }
 
 thread_local bool inside_region = false;
@@ -112,6 +134,7 @@ struct ThreadPool::State {
   void* context = nullptr;
   bool stop = false;
   Patience at_barrier = kBarrier, at_idle = kIdle;
+  alignas(kLine) Strain strain;
   std::mutex callers;  // one region at a time
   std::vector<std::thread> threads;
 };
@@ -178,7 +201,8 @@ void ThreadPool::barrier() {
     state_->epoch.notify_all();
     return;
   }
-  wait_while(state_->epoch, epoch, state_->at_barrier);
+  const bool vain = wait_while(state_->epoch, epoch, state_->strain.high() ? kCrowded : state_->at_barrier);
+  state_->strain.note(vain);
 }
 
 }  // namespace kinglet
