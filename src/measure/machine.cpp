@@ -6,12 +6,10 @@
 #include <atomic>
 #include <charconv>
 #include <chrono>
-#include <cstdio>
 #include <cstring>
-#include <memory>
-#include <thread>
 
 #include "base/file.h"
+#include "base/peak_memory.h"
 #include "base/thread_pool.h"
 #include "kinglet/measure.h"
 
@@ -86,10 +84,7 @@ std::uint64_t peak_memory() {
   return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
 }
 
-bool reset_peak_memory() {
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen("/proc/self/clear_refs", "w"), std::fclose);
-  return file && std::fputs("5", file.get()) >= 0 && std::fflush(file.get()) == 0;
-}
+bool reset_peak_memory() { return clear_peak_memory(); }
 
 Machine describe_machine() {
   Machine machine;

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Logits or embeddings of a GGUF model in f32, by numpy alone: an independent reference for Kinglet.
+"""Logits or embeddings of a model in f32, by numpy alone: an independent reference for Kinglet.
 
     tools/reference/forward.py MODEL.gguf IDS.json OUT.npy [--second-half] [--double]
 
 IDS.json is a list of sequences of token ids, fed as they are; OUT.npy gets float32 [all tokens, vocabulary] (for BERT: the
 hidden rows [all tokens, width]). Weights are spread out to f32 exactly, one layer at a time. Architectures: llama, qwen2,
-qwen3, gemma2, gemma3, bert.
+qwen3, gemma2, gemma3, bert (also as a Hugging Face folder).
 """
 import argparse
 import json
@@ -16,6 +16,7 @@ import sys
 import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from bert_folder import BertFolder  # noqa: E402
 from gguf_reader import Gguf  # noqa: E402
 
 
@@ -35,7 +36,7 @@ class Reference:
     """One model. `dtype` np.float32 or np.float64 is what everything is computed in."""
 
     def __init__(self, path, dtype=np.float32):
-        self.file = Gguf(path)
+        self.file = BertFolder(path) if os.path.isdir(path) else Gguf(path)
         self.dtype = dtype
         keys = self.file.metadata
         self.arch = keys["general.architecture"]

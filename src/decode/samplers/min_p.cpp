@@ -16,7 +16,7 @@ class MinP final : public LogitsProcessor {
 };
 
 const SamplerOption kOptions[] = {
-    {"min-p", "drops tokens less likely than P times the best one; 0 drops none", 0, 0, 1},
+    {"min-p", "Drop tokens less likely than X times the best one; 0 drops none", 0, 0, 1},
 };
 
 std::unique_ptr<LogitsProcessor> make(const SamplerValues& values) {

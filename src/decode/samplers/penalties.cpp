@@ -65,10 +65,11 @@ class Penalties final : public LogitsProcessor {
 };
 
 const SamplerOption kOptions[] = {
-    {"repetition-penalty", "divides the logits of tokens that already stand in the text; 1 is off", 1, 0.01, 100},
-    {"presence-penalty", "is subtracted from the logit of a token that already stands in the text", 0, -100, 100},
-    {"frequency-penalty", "is subtracted once for each time that the token stands in the text", 0, -100, 100},
-    {"penalty-window", "how many of the last tokens the penalties look at; -1 is all", 64, -1, 1e9, true},
+    {"repetition-penalty", "Divide the logits of tokens that already stand in the text by X; 1 is off", 1, 0.01, 100},
+    {"presence-penalty", "Subtract X from the logits of tokens that already stand in the text", 0, -100, 100},
+    {"frequency-penalty", "Subtract X from a token's logit once for each time that it stands in the text", 0, -100,
+     100},
+    {"penalty-window", "How many of the last tokens the penalties look at; -1 is all", 64, -1, 1e9, true},
 };
 
 std::unique_ptr<LogitsProcessor> make(const SamplerValues& values) {

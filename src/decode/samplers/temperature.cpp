@@ -20,7 +20,7 @@ class Temperature final : public LogitsProcessor {
 };
 
 const SamplerOption kOptions[] = {
-    {"temperature", "divides the logits; 0 takes the best token always (greedy)", 0, 0, 100},
+    {"temperature", "Divide the logits by X; 0 takes the best token always (greedy)", 0, 0, 100},
 };
 
 std::unique_ptr<LogitsProcessor> make(const SamplerValues& values) {

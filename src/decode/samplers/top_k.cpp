@@ -17,7 +17,7 @@ class TopK final : public LogitsProcessor {
 };
 
 const SamplerOption kOptions[] = {
-    {"top-k", "draws among the K most likely tokens; 0 is all", 0, 0, 1e6, true},
+    {"top-k", "Draw among the N most likely tokens; 0 is all", 0, 0, 1e6, true},
 };
 
 std::unique_ptr<LogitsProcessor> make(const SamplerValues& values) {

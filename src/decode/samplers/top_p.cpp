@@ -15,7 +15,7 @@ class TopP final : public LogitsProcessor {
 };
 
 const SamplerOption kOptions[] = {
-    {"top-p", "draws among the most likely tokens whose probabilities reach P together; 1 is all", 1, 0, 1},
+    {"top-p", "Draw among the most likely tokens whose probabilities reach X together; 1 is all", 1, 0, 1},
 };
 
 std::unique_ptr<LogitsProcessor> make(const SamplerValues& values) {

@@ -47,7 +47,7 @@ class Typical final : public LogitsProcessor {
 };
 
 const SamplerOption kOptions[] = {
-    {"typical", "draws among tokens about as surprising as the entropy, up to the probability P; 1 is all", 1, 0, 1},
+    {"typical", "Draw among tokens about as surprising as the entropy, up to the probability X; 1 is all", 1, 0, 1},
 };
 
 std::unique_ptr<LogitsProcessor> make(const SamplerValues& values) {
