@@ -1,6 +1,6 @@
 // Attention beside what the machine can do: decode against a streaming read of as many bytes by the same threads,
 // prefill against the score kernel on data of the first-level cache.
-//   bench_attention [threads [shape]]   with one thread the times are CPU time
+//   bench_attention [threads [shape [decode]]]   with one thread the times are CPU time
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -160,7 +160,7 @@ double kernel_peak(ThreadPool& pool) {
   return 2.0 * 6 * 64 * 128 * kRepeats * pool.size() / seconds;
 }
 
-void measure(const Shape& shape, KvStorage storage, const char* storage_name, int threads) {
+void measure(const Shape& shape, KvStorage storage, const char* storage_name, int threads, bool decode_only) {
   for (std::int64_t depth : {1024, 4096}) {
     Bench bench(shape, storage, threads, depth);
     for (int rows : {1, 4, 8}) {
@@ -171,6 +171,7 @@ void measure(const Shape& shape, KvStorage storage, const char* storage_name, in
                   100 * rate / probe);
     }
   }
+  if (decode_only) return;
   for (std::int64_t depth : {0, 3584}) {
     Bench bench(shape, storage, threads, depth);
     const double seconds = median_seconds(5, [&] { bench.call(512); });
@@ -193,7 +194,7 @@ int main(int argc, char** argv) {
       {"smollm2 9/3x64", 9, 3, 64, 30}, {"qwen 14/2x64", 14, 2, 64, 24}, {"gemma 4/1x256", 4, 1, 256, 18}};
   for (const Shape& shape : shapes) {
     if (argc > 2 && std::strstr(shape.name, argv[2]) == nullptr) continue;
-    measure(shape, KvStorage::kF16, "f16", threads);
-    measure(shape, KvStorage::kInt8, "int8", threads);
+    measure(shape, KvStorage::kF16, "f16", threads, argc > 3);
+    measure(shape, KvStorage::kInt8, "int8", threads, argc > 3);
   }
 }

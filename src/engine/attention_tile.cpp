@@ -7,9 +7,6 @@
 namespace kinglet {
 namespace {
 
-/// From this many rows on, converting a chunk to f32 once is cheaper than in each register tile of rows.
-constexpr int kUnpackRows = 12;
-
 using GroupList = std::array<const std::byte*, kKvGroups>;
 
 std::size_t align64(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
@@ -17,9 +14,7 @@ std::size_t align64(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
 std::size_t index_of(KvStorage storage) { return static_cast<std::size_t>(storage); }
 
 std::size_t group_bytes(const KvLayout& layout) {
-  const KvLayout wide = layout.wide();
-  return std::max(std::max(wide.key_group_bytes(), wide.value_group_bytes()),
-                  std::max(layout.key_group_bytes(), layout.value_group_bytes()));
+  return std::max(layout.key_group_bytes(), layout.value_group_bytes());
 }
 
 }  // namespace
@@ -74,8 +69,6 @@ int AttentionTile::private_end(std::int64_t chunk, int token) const {
   return seen < 0 ? 0 : static_cast<int>(std::min<std::int64_t>(seen, kKvChunk - 1) / kKvGroup + 1);
 }
 
-bool AttentionTile::unpacks() const { return rows() >= kUnpackRows && layout.storage != KvStorage::kF32; }
-
 void AttentionTile::run(std::int64_t chunk, bool another_follows, float* result,
                         const AttentionScratch& scratch) const {
   const Range groups = range(chunk);
@@ -92,19 +85,9 @@ void AttentionTile::score(std::int64_t chunk, const Range& range, const Attentio
     keys[static_cast<std::size_t>(i)] = cache->key_group(layer, kv_head, chunk * kKvGroups + range.begin + i);
     values[static_cast<std::size_t>(i)] = cache->value_group(layer, kv_head, chunk * kKvGroups + range.begin + i);
   }
-  KvStorage storage = layout.storage;
-  if (unpacks()) {
-    const KvLayout wide = layout.wide();
-    for (int i = 0; i < count; ++i) {
-      std::byte* to = scratch.groups + static_cast<std::size_t>(i) * wide.key_group_bytes();
-      kernels.unpack_key[index_of(storage)](keys[static_cast<std::size_t>(i)], layout.key_length, to);
-      keys[static_cast<std::size_t>(i)] = to;
-    }
-    storage = wide.storage;
-  }
   if (count > 0)
-    kernels.scores[index_of(storage)](scratch.queries, rows(), rows(), layout.key_length, keys.data(), count,
-                                      values.data(), scratch.scores + kKvGroup * range.begin);
+    kernels.scores[index_of(layout.storage)](scratch.queries, rows(), rows(), layout.key_length, keys.data(), count,
+                                             values.data(), scratch.scores + kKvGroup * range.begin);
   for (int t = 0; tree && t < tokens; ++t) {
     const int own = private_end(chunk, t) - range.shared;
     for (int i = 0; i < own; ++i) {
@@ -145,19 +128,9 @@ void AttentionTile::sum(std::int64_t chunk, const Range& range, bool another_fol
     const std::int64_t coming = std::min((chunk + 1) * kKvGroups + i, most / kKvGroup);
     if (another_follows && !tree) next[static_cast<std::size_t>(i)] = cache->key_group(layer, kv_head, coming);
   }
-  KvStorage storage = layout.storage;
-  if (unpacks()) {
-    const KvLayout wide = layout.wide();
-    for (int i = 0; i < count; ++i) {
-      std::byte* to = scratch.groups + static_cast<std::size_t>(i) * wide.value_group_bytes();
-      kernels.unpack_value[index_of(storage)](values[static_cast<std::size_t>(i)], stride, to);
-      values[static_cast<std::size_t>(i)] = to;
-    }
-    storage = wide.storage;
-  }
   if (count > 0)
-    kernels.values[index_of(storage)](scratch.scores + kKvGroup * range.begin, rows(), stride, values.data(), count,
-                                      another_follows && !tree ? next.data() : nullptr, result);
+    kernels.values[index_of(layout.storage)](scratch.scores + kKvGroup * range.begin, rows(), stride, values.data(),
+                                             count, another_follows && !tree ? next.data() : nullptr, result);
   for (int t = 0; tree && t < tokens; ++t) {
     const int own = private_end(chunk, t) - range.shared;
     for (int i = 0; i < own; ++i) {

@@ -10,8 +10,8 @@
 
 namespace kinglet {
 
-/// Query rows of a tile: enough that unpacking a chunk's keys is spread over many, few enough that their weights for a
-/// chunk (32 KiB) stay in the first-level cache.
+/// Query rows of a tile: enough that a chunk's keys are read from memory once for many, few enough that their weights
+/// for a chunk (32 KiB) stay in the first-level cache.
 inline constexpr int kQueryRows = 32;
 
 /// One thread's memory for tiles.
@@ -25,7 +25,7 @@ struct AttentionScratch {
   float* out;         ///< [rows][value_stride], all chunks so far
   float* maxima;      ///< [rows]
   float* sums;        ///< [rows]
-  std::byte* groups;  ///< 16 unpacked, or gathered, groups of keys or values
+  std::byte* groups;  ///< 16 gathered groups of keys or values
 };
 
 struct AttentionTile {
@@ -38,7 +38,7 @@ struct AttentionTile {
   std::array<std::int32_t, kQueryRows> row{};            ///< of the call, by token
   std::array<std::int64_t, kQueryRows> first{}, last{};  ///< visible positions, by token
   std::array<const std::int32_t*, kQueryRows> path{};    ///< trees: slot - base of the row's ancestors and itself
-  std::int64_t least = 0, most = 0;                     ///< of first and last
+  std::int64_t least = 0, most = 0;                      ///< of first and last
   std::int64_t chunk_begin = 0, chunk_end = 0;
 
   int rows() const { return tokens * heads; }
@@ -66,7 +66,6 @@ struct AttentionTile {
            const AttentionScratch& scratch) const;
   void gather_key(int token, std::int64_t group, std::byte* to) const;
   void gather_value(int token, std::int64_t group, std::byte* to) const;
-  bool unpacks() const;
 };
 
 }  // namespace kinglet

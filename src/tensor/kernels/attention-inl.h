@@ -73,7 +73,7 @@ void score_tile(const float* q, int q_stride, int key_length, KvGroups groups_in
 template <typename S, int R, int G>
 KINGLET_INLINE void score_groups(const float* q, int q_stride, int key_length, KvGroups groups, Ahead ahead, int g0,
                                  bool first, float* scores) {
-  if (first && S::kStored)
+  if (first)
     score_tile<S, R, G, true>(q, q_stride, key_length, groups, ahead, g0, scores);
   else
     score_tile<S, R, G, false>(q, q_stride, key_length, groups, ahead, g0, scores);
@@ -164,7 +164,7 @@ void value_tile(const float* weights, int stride, KvGroups groups, Ahead ahead, 
 template <typename S, int R, int N>
 KINGLET_INLINE void value_strip(const float* weights, int stride, KvGroups groups, Ahead ahead, int g0, int width,
                                 int v0, bool first, float* out) {
-  if (first && S::kStored)
+  if (first)
     value_tile<S, R, N, true>(weights, stride, groups, ahead, g0, width, v0, out);
   else
     value_tile<S, R, N, false>(weights, stride, groups, ahead, g0, width, v0, out);
@@ -280,13 +280,11 @@ void stage_query(const float* x, float scale, int key_length, int q_stride, int 
 
 }  // namespace
 
-#define KINGLET_STORAGES(function) {function<F32>, function<F16>, function<Bf16>, function<Int8>, function<WideInt8>}
+#define KINGLET_STORAGES(function) {function<F32>, function<F16>, function<Bf16>, function<Int8>}
 extern const AttentionKernels attention_table;
 const AttentionKernels attention_table = {
     .store_key = KINGLET_STORAGES(store_key),
     .store_value = KINGLET_STORAGES(store_value),
-    .unpack_key = KINGLET_STORAGES(unpack_key),
-    .unpack_value = KINGLET_STORAGES(unpack_value),
     .stage_query = stage_query,
     .scores = KINGLET_STORAGES(scores),
     .softmax = softmax,

@@ -14,34 +14,31 @@ KINGLET_INLINE V bounded(V x, float limit) { return vmax(set1(-limit), vmin(set1
 
 struct F32 {
   static constexpr int kBytes = 4;
-  static constexpr bool kScaled = false, kStored = true;
+  static constexpr bool kScaled = false;
   using Element = float;
   KINGLET_INLINE V load(const std::byte* p, int i) { return KINGLET_ISA::load(reinterpret_cast<const float*>(p) + i); }
   KINGLET_INLINE void put(Element* p, V x) { store(p, bounded(x, 0x1.fffffep127f)); }
 };
 struct F16 {
   static constexpr int kBytes = 2;
-  static constexpr bool kScaled = false, kStored = true;
+  static constexpr bool kScaled = false;
   using Element = std::uint16_t;
   KINGLET_INLINE V load(const std::byte* p, int i) { return load_f16(reinterpret_cast<const Element*>(p) + i); }
   KINGLET_INLINE void put(Element* p, V x) { store_f16(p, bounded(x, 65504.0f)); }
 };
 struct Bf16 {
   static constexpr int kBytes = 2;
-  static constexpr bool kScaled = false, kStored = true;
+  static constexpr bool kScaled = false;
   using Element = std::uint16_t;
   KINGLET_INLINE V load(const std::byte* p, int i) { return load_bf16(reinterpret_cast<const Element*>(p) + i); }
   KINGLET_INLINE void put(Element* p, V x) { store_bf16(p, bounded(x, 0x1.fep127f)); }
 };
 struct Int8 {
   static constexpr int kBytes = 1;
-  static constexpr bool kScaled = true, kStored = true;
+  static constexpr bool kScaled = true;
   using Element = std::int8_t;
   KINGLET_INLINE V load(const std::byte* p, int i) { return load_i8(reinterpret_cast<const Element*>(p) + i); }
   KINGLET_INLINE void put(Element* p, V x) { store_i8(p, x); }
-};
-struct WideInt8 : F32 {
-  static constexpr bool kScaled = true, kStored = false;
 };
 
 /// The scales behind `length` rows of 16 values.
@@ -96,22 +93,6 @@ void store_value(const float* value, int value_length, std::byte* group, int lan
   pack<S>(value, value_length, scales, lane, [target](int i, int, const typename S::Element* packed) {
     std::memcpy(target + i, packed, 16 * sizeof(packed[0]));
   });
-}
-
-/// Keys and values alike: `length` rows of 16.
-template <typename S>
-KINGLET_INLINE void unpack(const std::byte* group, int length, std::byte* wide) {
-  float* out = reinterpret_cast<float*>(wide);
-  for (int i = 0; i < length; ++i) store(out + 16 * i, S::load(group, 16 * i));
-  if constexpr (S::kScaled) store(out + 16 * length, load(scales_of<S>(group, length)));
-}
-template <typename S>
-void unpack_key(const std::byte* group, int key_length, std::byte* wide) {
-  unpack<S>(group, key_length, wide);
-}
-template <typename S>
-void unpack_value(const std::byte* group, int value_stride, std::byte* wide) {
-  unpack<S>(group, value_stride, wide);
 }
 
 }  // namespace

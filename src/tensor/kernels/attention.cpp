@@ -61,12 +61,6 @@ std::size_t KvLayout::value_scale_offset() const {
          64;
 }
 
-KvLayout KvLayout::wide() const {
-  return {.storage = scaled() ? KvStorage::kWideInt8 : KvStorage::kF32,
-          .key_length = key_length,
-          .value_length = value_length};
-}
-
 namespace {
 
 template <typename T>

@@ -20,9 +20,8 @@ inline constexpr int kKvChunk = 256;                   ///< positions of a chunk
 inline constexpr int kKvGroups = kKvChunk / kKvGroup;  ///< groups of a chunk
 
 /// How keys and values are kept. kInt8 has one scale a position and head, for the key and for the value.
-/// kWideInt8 is what unpacking kInt8 gives: its integers as f32, and the scales.
-enum class KvStorage : std::uint8_t { kF32, kF16, kBf16, kInt8, kWideInt8 };
-inline constexpr int kKvStorages = 5;
+enum class KvStorage : std::uint8_t { kF32, kF16, kBf16, kInt8 };
+inline constexpr int kKvStorages = 4;
 
 /// Where the values of a group lie. Keys: [key_length][16 positions]. Values: [16 positions][value_stride]. With
 /// scales: 16 of them (f32) behind, at scale_offset. Groups are 64-byte aligned.
@@ -31,15 +30,13 @@ struct KvLayout {
   int key_length = 0, value_length = 0;
 
   int element_bytes() const;
-  bool scaled() const { return storage == KvStorage::kInt8 || storage == KvStorage::kWideInt8; }
+  bool scaled() const { return storage == KvStorage::kInt8; }
   int value_stride() const { return (value_length + 15) / 16 * 16; }
   std::size_t key_scale_offset() const;
   std::size_t value_scale_offset() const;
   std::size_t key_group_bytes() const { return key_scale_offset() + (scaled() ? 64 : 0); }
   std::size_t value_group_bytes() const { return value_scale_offset() + (scaled() ? 64 : 0); }
   std::size_t page_bytes() const { return kKvGroups * (key_group_bytes() + value_group_bytes()); }
-  /// The layout that unpacking gives: kF32, or kWideInt8.
-  KvLayout wide() const;
 };
 
 /// Copies one position's key (or value) between groups of the same layout.
@@ -52,10 +49,6 @@ struct AttentionKernels {
   /// Packs a key (value) of one position into its lane. f16 saturates at 65,504, so that no stored value is infinite.
   void (*store_key[kKvStorages])(const float* key, int key_length, std::byte* group, int lane);
   void (*store_value[kKvStorages])(const float* value, int value_length, std::byte* group, int lane);
-
-  /// One group in the wide layout.
-  void (*unpack_key[kKvStorages])(const std::byte* group, int key_length, std::byte* wide);
-  void (*unpack_value[kKvStorages])(const std::byte* group, int value_stride, std::byte* wide);
 
   /// q[d * q_stride + r] = x[d] * scale: puts a query into column r of a tile.
   void (*stage_query)(const float* x, float scale, int key_length, int q_stride, int r, float* q);

@@ -10,8 +10,8 @@
 
 namespace kinglet::isa_avx2 {
 
-constexpr int kMaxAccumulators = 6;  ///< two of 16 registers each
-constexpr int kMaxRows = 3;
+constexpr int kMaxAccumulators = 4;  ///< two of 16 registers each, six rows of one group leave two for the group
+constexpr int kMaxRows = 6;
 
 struct V {
   __m256 a, b;

@@ -11,7 +11,7 @@
 namespace kinglet::isa_neon {
 
 constexpr int kMaxAccumulators = 6;  ///< four of 32 registers each
-constexpr int kMaxRows = 3;
+constexpr int kMaxRows = 6;
 
 struct V {
   float32x4_t v[4];
