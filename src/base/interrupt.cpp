@@ -8,6 +8,7 @@ namespace kinglet {
 namespace {
 
 volatile std::sig_atomic_t received = 0;
+volatile std::sig_atomic_t ends_unheard = 1;
 
 void set_timer(long seconds) {
   itimerval timer{};
@@ -19,7 +20,7 @@ void set_timer(long seconds) {
 extern "C" void on_signal(int signal) {
   if (received != 0) _exit(128 + signal);
   received = signal;
-  set_timer(1);  // nobody looked at the flag within a second: end without them
+  if (ends_unheard != 0) set_timer(1);  // nobody looked at the flag within a second: end without them
 }
 
 extern "C" void on_alarm(int) {
@@ -33,6 +34,8 @@ bool interrupted() {
   set_timer(0);
   return true;
 }
+
+void end_when_unheard(bool ends) { ends_unheard = ends ? 1 : 0; }
 
 int interrupt_signal() { return received; }
 

@@ -13,6 +13,10 @@ int interrupt_signal();
 /// Forgets the signal: for work that the user stopped and a program that goes on (chat).
 void clear_interrupt();
 
+/// Whether a program that does not look at the flag within a second is ended (at the start: yes). A conversation
+/// outlives its answers and says no.
+void end_when_unheard(bool ends);
+
 /// Makes SIGINT and SIGTERM set the flag and SIGPIPE harmless. Called once by the program; the library never does.
 void install_signal_handlers();
 
