@@ -90,7 +90,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static const std::vector<std::unique_ptr<Tokenizer>>& others = *[] {
     auto* list = new std::vector<std::unique_ptr<Tokenizer>>;
     list->push_back(load(testing::spm_metadata({"ab", "▁a", "aa", "a", "b", "c", "▁", "aaaa", "é", "▁▁"}, true)));
-    list->push_back(load(testing::spm_metadata({"bc", "ab", "abc", "a", "b", "\n", "\n\n"}, false)));
+    list->push_back(load(testing::spm_metadata({"bc", "ab", "abc", "a", "b", "▁", "\n", "\n\n"}, false)));
     for (const char* model : {"t5", "bert"}) {
       Metadata metadata = testing::spm_metadata({"▁a", "b", "ab", "▁", "c", "▁.", "▁é", "cc"}, true);
       metadata.set_string("tokenizer.ggml.model", model);

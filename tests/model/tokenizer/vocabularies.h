@@ -1,6 +1,7 @@
 // Small literal vocabularies for the tokenizer tests.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -10,7 +11,7 @@
 
 namespace kinglet::testing {
 
-/// The 256 byte characters, then merges' results in order, then the given extra tokens.
+/// The 256 byte characters, then merges' results in order, each once.
 inline std::vector<std::string> byte_tokens(const std::vector<std::string>& merges) {
   std::vector<std::string> tokens;
   for (int byte = 0; byte < 256; ++byte) {
@@ -21,7 +22,7 @@ inline std::vector<std::string> byte_tokens(const std::vector<std::string>& merg
   for (const std::string& merge : merges) {
     std::string text = merge;
     text.erase(text.find(' '), 1);
-    tokens.push_back(text);
+    if (std::find(tokens.begin(), tokens.end(), text) == tokens.end()) tokens.push_back(text);
   }
   return tokens;
 }
