@@ -29,7 +29,7 @@ class BertFolder:
     def name(self, gguf):
         parts = gguf.split(".")
         if parts[0] == "blk":
-            return f"encoder.layer.{parts[1]}.{NAMES[parts[2]]}.{parts[3]}"
+            return f"encoder.layer.{parts[1]}.{NAMES.get(parts[2], parts[2])}.{parts[3]}"
         return f"{NAMES.get(parts[0], parts[0])}.{parts[1]}"
 
     def __contains__(self, gguf):
