@@ -171,7 +171,7 @@ Result<void> run_one(const Arguments& arguments) {
   if (json) {
     if (!result.error) KINGLET_CHECK(print_json(result_json(result, session)));
   } else {
-    KINGLET_CHECK(print_now("\n"));
+    if (!result.error || !result.text.empty()) KINGLET_CHECK(print_now("\n"));
     if (!result.error) note_speed(result, session);
   }
   return ended(result);
