@@ -14,6 +14,7 @@ import os
 import random
 import sysconfig
 import unicodedata
+from pathlib import Path
 
 SCRIPTS = {  # letters are drawn from these ranges; the names say what a line is
     "latin": [(0xC0, 0x24F), (0x1E00, 0x1EFF)], "greek": [(0x370, 0x3FF), (0x1F00, 0x1FFF)],
@@ -68,11 +69,11 @@ def pick(random_, ranges, assigned_only=True):
 class Generator:
     def __init__(self, seed):
         self.random = random.Random(seed)
-        licences = [open(f, encoding="utf-8").read() for f in sorted(glob.glob("/usr/share/common-licenses/*")) if os.path.isfile(f)]
+        licences = [Path(f).read_text(encoding="utf-8") for f in sorted(glob.glob("/usr/share/common-licenses/*")) if os.path.isfile(f)]
         self.prose = [line for text in licences for line in text.split("\n") if line.strip()]
         library = sysconfig.get_paths()["stdlib"]
         sources = sorted(glob.glob(library + "/*.py") + glob.glob(library + "/json/*.py") + glob.glob(library + "/asyncio/*.py"))
-        self.code = [line for f in sources for line in open(f, encoding="utf-8", errors="replace").read().split("\n") if line.strip()]
+        self.code = [line for f in sources for line in Path(f).read_text(encoding="utf-8", errors="replace").split("\n") if line.strip()]
         self.word_list = sorted({w for line in self.prose for w in line.split()})
         self.code_points = self.all_code_points()
 

@@ -7,9 +7,9 @@ bytes of each word are merged.
 """
 import codecs
 import json
-import os
 import re
 import struct
+from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
@@ -172,7 +172,7 @@ class HuggingFace:
     """A tokenizer.json as it is, without truncation, padding and template."""
 
     def __init__(self, folder, special):
-        content = json.load(open(os.path.join(folder, "tokenizer.json"), encoding="utf-8"))
+        content = json.loads(Path(folder, "tokenizer.json").read_text(encoding="utf-8"))
         content["truncation"] = content["padding"] = content["post_processor"] = None
         if not special:
             content["added_tokens"] = [token for token in content["added_tokens"] if not token["special"]]
@@ -184,7 +184,7 @@ class HuggingFace:
 
 def oracles_of(model, special=False):
     """Pairs of a name and an oracle for a GGUF file or a Hugging Face folder."""
-    if os.path.isdir(model):
+    if Path(model).is_dir():
         return [("tokenizers", HuggingFace(model, special))]
     metadata = read_metadata(model)
     if metadata["tokenizer.ggml.model"] == "gpt2":
