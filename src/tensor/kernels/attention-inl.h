@@ -25,11 +25,17 @@ KINGLET_INLINE void for_row_tiles(int rows, Tile tile) {
   }
 }
 
-/// Where the memory of group g + distance will be read from: this call's groups, then the next ones.
+/// Which group to fetch while group g is read: `distance` groups on, of this call and then of the next ones. About 16
+/// KiB: less does not cover the latency of memory, more pushes groups out of the first-level cache before their turn.
 struct Ahead {
   KvGroups groups, next;
-  int count;
+  int count, distance;
+  Ahead(KvGroups g, KvGroups n, int c, int group_bytes) : groups(g), next(n), count(c) {
+    const int fit = 16384 / group_bytes;
+    distance = fit < 2 ? 2 : fit > kKvGroups ? kKvGroups : fit;
+  }
   const std::byte* operator()(int g) const {
+    g += distance;
     if (g < count) return groups[g];
     return next != nullptr && g - count < count ? next[g - count] : groups[count - 1];
   }
@@ -51,7 +57,7 @@ template <typename S, int R, int G, bool kPrefetch>
 void score_tile(const float* q, int q_stride, int key_length, KvGroups groups_in, Ahead ahead, int g0, float* scores) {
   const std::byte* groups[G];
   const std::byte* coming[G];
-  for (int g = 0; g < G; ++g) groups[g] = groups_in[g0 + g], coming[g] = ahead(g0 + g + G);
+  for (int g = 0; g < G; ++g) groups[g] = groups_in[g0 + g], coming[g] = ahead(g0 + g);
   V sums[R][G];
   for (int r = 0; r < R; ++r)
     for (int g = 0; g < G; ++g) sums[r][g] = zero();
@@ -95,7 +101,7 @@ template <typename S>
 void scores(const float* q, int q_stride, int rows, int key_length, KvGroups groups, int count, KvGroups next,
             float* scores) {
   constexpr int kBlock = 8;  // groups whose keys stay in the first-level cache while all rows pass
-  const Ahead ahead{groups, next, count};
+  const Ahead ahead(groups, next, count, key_length * 16 * S::kBytes);
   for (int g = 0; g < count; g += kBlock) {
     const int width = count - g < kBlock ? count - g : kBlock;
     for_row_tiles(rows, [=](int r, int n) {
@@ -137,7 +143,7 @@ void value_tile(const float* weights, int stride, KvGroups groups, Ahead ahead, 
     for (int n = 0; n < N; ++n) sums[r][n] = load(out + r * stride + v0 + 16 * n);
   for (int g = g0; g < g0 + width; ++g) {
     const std::byte* group = groups[g];
-    const std::byte* coming = ahead(g + width);
+    const std::byte* coming = ahead(g);
     const float* w = weights + 16 * g;
     [[maybe_unused]] float scaled[R * kKvChunk];
     if constexpr (S::kScaled) {
@@ -189,7 +195,7 @@ void values(const float* weights, int rows, int stride, KvGroups groups, int cou
   // Groups of about 16 KiB, which stay in the first-level cache while all rows and columns pass.
   const int fit = 16384 / (16 * stride * S::kBytes);
   const int block = fit < 1 ? 1 : fit;
-  const Ahead ahead{groups, next, count};
+  const Ahead ahead(groups, next, count, stride * 16 * S::kBytes);
   for (int g = 0; g < count; g += block) {
     const int width = count - g < block ? count - g : block;
     for_row_tiles(rows, [=](int r, int n) {
