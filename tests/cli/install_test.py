@@ -1,5 +1,6 @@
 """`cmake --install` gives a prefix that works: the program, and a library that another CMake project links."""
 import os
+import re
 import subprocess
 import tempfile
 import unittest
@@ -60,11 +61,10 @@ class Install(unittest.TestCase):
             with open(os.path.join(project, name), "w", encoding="utf-8") as file:
                 file.write(text)
         build = os.path.join(project, "build")
-        compiler = [line.split("=", 1)[1] for line in open(os.path.join(os.path.dirname(PROGRAM), "CMakeCache.txt"), encoding="utf-8")
-                    if line.startswith("CMAKE_CXX_COMPILER:")][0].strip()
-        sanitize = [line.split("=", 1)[1].strip() for line in open(os.path.join(os.path.dirname(PROGRAM), "CMakeCache.txt"), encoding="utf-8")
-                    if line.startswith("KINGLET_SANITIZE:")]
-        flags = f"-fsanitize={sanitize[0]}" if sanitize and sanitize[0] else ""
+        with open(os.path.join(os.path.dirname(PROGRAM), "CMakeCache.txt"), encoding="utf-8") as file:
+            cache = dict(re.findall(r"^(\w+):\w+=(.*)$", file.read(), re.MULTILINE))
+        compiler, sanitize = cache["CMAKE_CXX_COMPILER"], cache.get("KINGLET_SANITIZE")
+        flags = f"-fsanitize={sanitize}" if sanitize else ""
         run("cmake", "-G", "Ninja", "-S", project, "-B", build, f"-DCMAKE_PREFIX_PATH={self.prefix}", f"-DCMAKE_CXX_COMPILER={compiler}",
             f"-DCMAKE_CXX_FLAGS={flags}")
         run("cmake", "--build", build)
