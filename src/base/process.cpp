@@ -58,6 +58,7 @@ std::string find_program(const std::string& name) {
 // Between fork and exec: only async-signal-safe calls.
 [[noreturn]] void become(const char* program, char* const* arguments, char* const* environment, const char* folder,
                          int input, int output, pid_t parent) {
+  setpgid(0, 0);  // a group of its own: programs that it starts in turn (wrappers of pyenv) are stopped with it
   prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (getppid() != parent) _exit(127);
   for (const int signal_number : {SIGPIPE, SIGXFSZ, SIGINT, SIGTERM, SIGALRM}) signal(signal_number, SIG_DFL);
@@ -98,9 +99,9 @@ bool supervise(pid_t child, int pipe, const std::function<bool()>& tick, Process
     if (!stopped && tick && !tick()) {
       stopped = true;
       kill_at = Clock::now() + std::chrono::seconds(2);
-      kill(child, SIGTERM);
+      kill(-child, SIGTERM);
     }
-    if (stopped && Clock::now() > kill_at) kill(child, SIGKILL);
+    if (stopped && Clock::now() > kill_at) kill(-child, SIGKILL);
   }
 }
 
@@ -125,6 +126,7 @@ Result<ProcessResult> run_process(const std::vector<std::string>& arguments, con
     become(program.c_str(), argument_pointers.data(), variable_pointers.data(), options.folder.c_str(), input.get(),
            writing.get(), parent);
   }
+  setpgid(child, child);  // whoever of the two comes first
   writing = Descriptor();
   ProcessResult result;
   if (supervise(child, reading.get(), options.tick, result)) {

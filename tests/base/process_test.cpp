@@ -45,6 +45,16 @@ TEST(RunProcess, SaysWhenThereIsNoSuchProgram) {
 
 TEST(RunProcess, ReportsASignalAsStatus) { EXPECT_EQ(run_process({"sh", "-c", "kill -9 $$"})->status, 137); }
 
+TEST(RunProcess, StopsWhatTheProgramStarted) {
+  // The grandchild holds the pipe open: were it left running, nothing would be read to the end.
+  const auto begin = std::chrono::steady_clock::now();
+  int ticks = 0;
+  const auto result = run_process({"sh", "-c", "sleep 60; true"}, {.tick = [&] { return ++ticks < 5; }});
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code, ErrorCode::kCancelled);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(30));
+}
+
 TEST(RunProcess, StopsWhenAsked) {
   const auto begin = std::chrono::steady_clock::now();
   const auto result = run_process({"sleep", "60"}, {.tick = [] { return false; }});
