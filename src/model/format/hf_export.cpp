@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -23,14 +24,10 @@ Json to_json(const MetadataValue& value) {
   if (const auto* number = std::get_if<double>(&value.value)) {
     if (value.type == MetadataType::kFloat32) {  // the shortest decimal that is this float: 1e-06, not 9.99e-07
       char text[32];
-      std::snprintf(text, sizeof text, "%.9g", *number);
-      for (int digits = 1; digits < 9; ++digits) {
-        char shorter[32];
-        std::snprintf(shorter, sizeof shorter, "%.*g", digits, *number);
-        if (std::strtof(shorter, nullptr) != static_cast<float>(*number)) continue;
-        return Json(std::strtod(shorter, nullptr));
-      }
-      return Json(std::strtod(text, nullptr));
+      const auto end = std::to_chars(text, text + sizeof text, static_cast<float>(*number)).ptr;
+      double shortest = *number;
+      std::from_chars(text, end, shortest);
+      return Json(shortest);
     }
     return Json(*number);
   }
