@@ -61,11 +61,20 @@ void score_tile(const float* q, int q_stride, int key_length, KvGroups groups_in
   V sums[R][G];
   for (int r = 0; r < R; ++r)
     for (int g = 0; g < G; ++g) sums[r][g] = zero();
+  int fetched = 0;
+  const std::byte* fetch = coming[0];
+  const std::byte* fetch_end = fetch + key_length / 4 * 64 * S::kBytes;
   int d = 0;
   for (; d + 4 <= key_length; d += 4) {
+    // Group after group, so that the hardware's own prefetcher sees one stream and runs ahead of it.
     if constexpr (kPrefetch)
-      for (int g = 0; g < G; ++g)
-        for (int line = 0; line < S::kBytes; ++line) prefetch(coming[g] + (d * S::kBytes / 4 + line) * 64);
+      for (int g = 0; g < G; ++g, fetch += 64 * S::kBytes) {
+        if (fetch == fetch_end) {
+          fetch = coming[++fetched];
+          fetch_end = fetch + key_length / 4 * 64 * S::kBytes;
+        }
+        for (int line = 0; line < S::kBytes; ++line) prefetch(fetch + 64 * line);
+      }
     for (int u = 0; u < 4; ++u) score_step<S, R, G>(q + (d + u) * q_stride, (d + u) * 16, groups, sums);
   }
   for (; d < key_length; ++d) score_step<S, R, G>(q + d * q_stride, d * 16, groups, sums);
@@ -154,7 +163,8 @@ void value_tile(const float* weights, int stride, KvGroups groups, Ahead ahead, 
     for (int p = 0; p < 16; ++p) {
       const int at = p * stride + v0;
       if constexpr (kPrefetch)
-        for (int line = 0; line < N * 16 * S::kBytes; line += 64) prefetch(coming + at * S::kBytes + line);
+        for (int line = 0; line < N * 16 * S::kBytes; line += 64)
+          prefetch(coming + (v0 * 16 + p * N * 16) * S::kBytes + line);
       V weight[R];
       for (int r = 0; r < R; ++r) weight[r] = set1(w[r * kKvChunk + p]);
       for (int n = 0; n < N; ++n) {
