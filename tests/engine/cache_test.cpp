@@ -166,6 +166,17 @@ TEST(SequenceCache, KeepPathRefusesSlotsThatWereNotWritten) {
   EXPECT_EQ(a->length(), 4);
 }
 
+TEST(SequenceCache, KeepPathSaysWhatASlidingLayerForgot) {
+  AttentionRig rig({.window = 100});
+  auto a = rig.sequence();
+  rig.feed(*a, {1000, 1000});
+  const std::vector<std::int32_t> one = {0};
+  EXPECT_EQ(a->keep_path(1000, one).error().code, ErrorCode::kUnsupported);
+  EXPECT_EQ(a->length(), 2000);
+  EXPECT_TRUE(a->keep_path(1900, one));
+  EXPECT_EQ(a->length(), 1901);
+}
+
 TEST(SequenceCache, KeepPathAfterAnUncommittedTree) {
   AttentionRig rig({});
   auto a = rig.sequence(), plain = rig.sequence();

@@ -180,6 +180,12 @@ Result<void> SequenceCache::keep_path(std::int64_t base, std::span<const std::in
   for (std::size_t i = 0; i < offsets.size(); ++i)
     if (offsets[i] < static_cast<std::int32_t>(i) || (i > 0 && offsets[i] <= offsets[i - 1]))
       return fail(ErrorCode::kInvalidArgument, "the offsets of keep_path must ascend");
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    const std::int64_t window = config_->layers[i].window;
+    if (window > 0 && std::max<std::int64_t>(kept - window + 1, 0) / kKvChunk < layers_[i].first_page)
+      return fail(ErrorCode::kUnsupported, "layer " + std::to_string(i) + " has forgotten what the kept path would see",
+                  "Draft fewer than " + std::to_string(kRollback) + " tokens at once, or do not commit the call.");
+  }
   const KvLayout& layout = store_->layout();
   for (int layer = 0; layer < static_cast<int>(layers_.size()); ++layer) {
     LayerCache& cache = layers_[static_cast<std::size_t>(layer)];
