@@ -170,8 +170,8 @@ inline __m512 load_weights(const unsigned char* from) {
 }
 
 struct Kernels {
-  using RowCounts = Counts<16, 12, 8, 6, 4, 3, 2, 1>;
-  using FloatRowCounts = Counts<16, 8, 4, 2, 1>;
+  using RowCounts = RowCountsOf<16, 12, 8, 6, 4, 3, 2, 1>;
+  using FloatRowCounts = RowCountsOf<16, 8, 4, 2, 1>;
 
   template <int Format, int R>
   static inline void run(const unsigned char* tile, std::int64_t units, const unsigned char* x, std::size_t x_stride,

@@ -13,6 +13,21 @@ constexpr int kLanes = kTileLanes;
 template <int... R>
 struct Counts {};
 
+// Sanitizers take minutes to compile the large kernels; two sizes reach all of the code.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer) || \
+    __has_feature(undefined_behavior_sanitizer) || __has_feature(coverage_sanitizer)
+#define KINGLET_FEW_KERNELS 1
+#endif
+#endif
+#if defined(KINGLET_FEW_KERNELS)
+template <int... R>
+using RowCountsOf = Counts<2, 1>;
+#else
+template <int... R>
+using RowCountsOf = Counts<R...>;
+#endif
+
 // Products of few rows pass over each tile once or twice. With more rows, up to 16 tiles that stay in L2 meet all rows,
 // 16 rows (that stay in L1) at a time, the inputs cut into chunks; the sums wait in memory meanwhile, which changes no
 // bit.
@@ -55,8 +70,8 @@ inline void store_sums(const MatmulCall& call, int tile, int row, int rows, cons
   }
 }
 
-// run.operator()<R>(tile, units, x, prefetch, sums) adds to sums[R][16]. Weights that memory still has to deliver are fetched
-// ahead; once a chunk is in the cache that would only cost time.
+// run.operator()<R>(tile, units, x, prefetch, sums) adds to sums[R][16]. Weights that memory still has to deliver are
+// fetched ahead; once a chunk is in the cache that would only cost time.
 template <typename RowCounts, typename Run>
 inline void multiply_all(const MatmulCall& call, std::size_t unit_bytes, std::size_t unit_input_bytes, Run&& run) {
   if (call.rows <= kChunkRows) {
@@ -64,8 +79,8 @@ inline void multiply_all(const MatmulCall& call, std::size_t unit_bytes, std::si
       const unsigned char* data = call.tiles + static_cast<std::size_t>(tile) * call.tile_bytes;
       walk_rows(RowCounts(), call.rows, 0, [&]<int R>(int row) {
         alignas(64) float sums[R * kLanes] = {};
-        run.template operator()<R>(data, call.units, call.x + static_cast<std::size_t>(row) * call.x_stride,
-                                       row == 0, sums);
+        run.template operator()<R>(data, call.units, call.x + static_cast<std::size_t>(row) * call.x_stride, row == 0,
+                                   sums);
         store_sums(call, tile, row, R, sums);
       });
     }

@@ -170,8 +170,8 @@ inline Step choose_step(const float32x4_t (&values)[8], std::uint32_t largest) {
 }
 
 struct Kernels {
-  using RowCounts = Counts<4, 2, 1>;
-  using FloatRowCounts = Counts<4, 2, 1>;
+  using RowCounts = RowCountsOf<4, 2, 1>;
+  using FloatRowCounts = RowCountsOf<4, 2, 1>;
 
   template <int Format, int R>
   static inline void run(const unsigned char* tile, std::int64_t units, const unsigned char* x, std::size_t x_stride,
