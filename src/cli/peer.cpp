@@ -3,6 +3,8 @@
 #include <unistd.h>
 
 #include <charconv>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -52,6 +54,12 @@ std::string_view cache_name(CacheType type) {
   return "f16";
 }
 
+std::string absolute(const std::string& path) {
+  std::error_code failed;
+  const auto whole = std::filesystem::absolute(path, failed);
+  return failed ? path : whole.string();
+}
+
 double number_at(std::string_view text) {
   double value = 0;
   text.remove_prefix(std::min(text.find_first_not_of(" \t"), text.size()));
@@ -88,6 +96,7 @@ Result<Peer> Peer::find(std::string_view where, std::string_view further) {
     return fail(ErrorCode::kNotFound,
                 "there is no llama-bench in '" + (peer.folder_.empty() ? std::string(where) : peer.folder_) + "'",
                 "tools/build_llama_cpp builds llama.cpp; or name the folder that holds its programs.");
+  peer.folder_ = absolute(peer.folder_);
   for (std::size_t at = 0; at < further.size();) {
     const std::size_t end = std::min(further.find(' ', at), further.size());
     if (end > at) peer.further_.emplace_back(further.substr(at, end - at));
@@ -99,11 +108,12 @@ Result<Peer> Peer::find(std::string_view where, std::string_view further) {
 }
 
 Result<double> Peer::run(const SpeedTest& test, const Setting& setting) const {
+  // Some forks leave a log where they run, so they run in /tmp.
   const bool batch = test.kind == SpeedTest::Kind::kBatch;
   const std::string cache(cache_name(setting.cache));
   std::vector<std::string> words = {folder_ + (batch ? "/llama-batched-bench" : "/llama-bench"),
                                     "-m",
-                                    setting.model,
+                                    absolute(setting.model),
                                     "-t",
                                     std::to_string(setting.threads),
                                     "-ctk",
@@ -132,7 +142,8 @@ Result<double> Peer::run(const SpeedTest& test, const Setting& setting) const {
   }
   if (!batch) add({"-r", "1", "-o", "json"});
   words.insert(words.end(), further_.begin(), further_.end());
-  KINGLET_TRY(const ProcessResult result, run_process(words, {.tick = [] { return !interrupted(); }}));
+  KINGLET_TRY(const ProcessResult result,
+              run_process(words, {.folder = "/tmp", .tick = [] { return !interrupted(); }}));
   const double speed = batch ? parse_batched_bench_output(result.output) : parse_bench_output(result.output);
   if (result.status != 0 || speed <= 0) {
     const std::size_t kept = std::min<std::size_t>(result.output.size(), 800);
