@@ -45,8 +45,9 @@ class Checkpoint {
   virtual std::string_view format() const = 0;  ///< "gguf" or "safetensors"
   virtual std::string_view path() const = 0;
   virtual std::uint64_t file_bytes() const = 0;  ///< of all files together
-  /// Drops the pages of a tensor that will not be read again soon (a packed copy exists). Only a hint.
-  virtual void release(const TensorInfo&) const {}
+  /// Drops the pages of the bytes [begin, end) of a tensor that will not be read again soon (a packed copy exists).
+  /// Only a hint.
+  virtual void release(const TensorInfo&, std::uint64_t /*begin*/, std::uint64_t /*end*/) const {}
 
   const TensorInfo* find(std::string_view name) const;
   std::string architecture() const;  ///< general.architecture, "" where absent

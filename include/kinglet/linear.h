@@ -35,8 +35,8 @@ struct TileRange {
   std::int64_t count() const { return end - begin; }
 };
 
-/// A matrix y = W x with W [outputs, inputs]. After seal() immutable; multiply and gather may be called from several
-/// threads on different ranges.
+/// A matrix y = W x with W [outputs, inputs]. Immutable once adopt() was called; multiply and gather may be called from
+/// several threads on different ranges. gather() also works before (a matrix that is only read by row is never packed).
 class Linear {
  public:
   virtual ~Linear() = default;

@@ -1,6 +1,6 @@
 #include "model/loader.h"
 
-#include <atomic>
+#include <algorithm>
 #include <cmath>
 
 #include "base/aligned_memory.h"
@@ -153,10 +153,12 @@ Result<void> ModelLoader::find_weights() {
     const TensorInfo* types = checkpoint_.find("token_types.weight");
     KINGLET_CHECK(matrix("token_types.weight", types == nullptr ? 2 : types->rows(), config.width, model_.token_types));
   }
+  KINGLET_CHECK(matrix("token_embd.weight", config.vocabulary, config.width, model_.embedding));
   if (checkpoint_.find("output.weight") != nullptr) {
+    // An embedding that is no head is only read by row: it stays in the file.
+    slots_.pop_back();
     KINGLET_CHECK(matrix("output.weight", config.vocabulary, config.width, model_.head));
   }
-  KINGLET_CHECK(matrix("token_embd.weight", config.vocabulary, config.width, model_.embedding));
   if (checkpoint_.find("rope_freqs.weight") != nullptr) {
     KINGLET_CHECK(vector("rope_freqs.weight", config.rope_dimensions / 2, config.rope_factors));
   }
@@ -176,6 +178,19 @@ Result<void> ModelLoader::check_memory() const {
   return {};
 }
 
+/// Piece by piece, dropping the file's pages behind it: file and packed copy are never both in memory.
+void ModelLoader::pack_share(const Linear& linear, const TensorInfo& tensor, TileRange range, std::byte* to) const {
+  constexpr std::uint64_t kPiece = 2 << 20;
+  const std::uint64_t tile_bytes = tensor.bytes / std::uint64_t(tensor.rows()) * kTileRows;
+  const std::int64_t step = std::int64_t(std::max<std::uint64_t>(1, kPiece / std::max<std::uint64_t>(1, tile_bytes)));
+  for (std::int64_t begin = range.begin; begin < range.end; begin += step) {
+    const TileRange piece{begin, std::min(begin + step, range.end)};
+    linear.pack(piece, to);
+    to += linear.packed_bytes(piece);
+    checkpoint_.release(tensor, std::uint64_t(piece.begin) * tile_bytes, std::uint64_t(piece.end) * tile_bytes);
+  }
+}
+
 Result<void> ModelLoader::pack() {
   const int threads = model_.pool_->size();
   std::vector<std::size_t> sizes(std::size_t(threads), 0);
@@ -189,19 +204,14 @@ Result<void> ModelLoader::pack() {
 
   std::vector<std::vector<Linear::Share>> shares(slots_.size());
   for (auto& each : shares) each.resize(std::size_t(threads));
-  std::vector<std::atomic<int>> remaining(slots_.size());
-  for (auto& count : remaining) count = threads;
   model_.pool_->run([&](int t) {
     std::byte* to = model_.arena_->memory[std::size_t(t)].data();
     for (std::size_t i = 0; i < slots_.size(); ++i) {
       const Linear& linear = **slots_[i].place;
       const TileRange range = share_of(linear.tiles(), t, threads);
-      linear.pack(range, to);
       shares[i][std::size_t(t)] = {range, to};
+      pack_share(linear, *slots_[i].tensor, range, to);
       to += Model::Arena::aligned(linear.packed_bytes(range));
-      // The last thread to finish a tensor drops its pages, so that file and packed copy are never both whole in
-      // memory.
-      if (remaining[i].fetch_sub(1) == 1) checkpoint_.release(*slots_[i].tensor);
     }
   });
   for (std::size_t i = 0; i < slots_.size(); ++i) {
@@ -213,7 +223,6 @@ Result<void> ModelLoader::pack() {
   for (const auto* unread : {&model_.position_embedding, &model_.token_types}) {
     if (*unread) model_.bytes_per_token_ -= (*unread)->bytes();
   }
-  if (model_.head) model_.bytes_per_token_ -= model_.embedding->bytes();
   return {};
 }
 

@@ -27,6 +27,7 @@ class ModelLoader {
   Result<void> layer_norms(const std::string& prefix, LayerWeights& layer);
   Result<void> norm(const std::string& name, Vector& weight, Vector& bias);
   Result<void> check_memory() const;
+  void pack_share(const Linear& linear, const TensorInfo& tensor, TileRange range, std::byte* to) const;
 
   const Checkpoint& checkpoint_;
   Model& model_;

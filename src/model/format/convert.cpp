@@ -145,7 +145,7 @@ Result<void> write_tensors(const Checkpoint& from, const std::vector<WrittenTens
       report.notes.push_back(std::to_string(result.overflows) + " values of " + printable(info.name) +
                              " are too large for " + std::string(tensor.to->name) + ": take bf16 or f32");
     progress.finish_tensor(info.bytes);
-    from.release(info);
+    from.release(info, 0, info.bytes);
   }
   return {};
 }

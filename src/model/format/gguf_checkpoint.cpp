@@ -44,11 +44,11 @@ class GgufCheckpoint final : public Checkpoint {
     const Source& source = sources_[location->source];
     return TensorData{source.bytes.subspan(location->offset, tensor.bytes), source.owner};
   }
-  void release(const TensorInfo& tensor) const override {
+  void release(const TensorInfo& tensor, std::uint64_t begin, std::uint64_t end) const override {
     auto location = locate(tensor);
-    if (!location) return;
+    if (!location || begin >= std::min(end, tensor.bytes)) return;
     const Source& source = sources_[(*location)->source];
-    if (source.file) source.file->release((*location)->offset, tensor.bytes);
+    if (source.file) source.file->release((*location)->offset + begin, std::min(end, tensor.bytes) - begin);
   }
 
   void append(Source source, GgufDirectory& directory) {

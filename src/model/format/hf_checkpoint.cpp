@@ -56,9 +56,11 @@ class HfCheckpoint final : public Checkpoint {
     return TensorData{*memory, memory};
   }
 
-  void release(const TensorInfo& tensor) const override {
-    if (const HfSource* source = locate(tensor))
-      files_[source->file]->release(source->tensor.offset, source->tensor.bytes);
+  void release(const TensorInfo& tensor, std::uint64_t begin, std::uint64_t end) const override {
+    const HfSource* source = locate(tensor);
+    if (source == nullptr) return;
+    end = std::min(end, source->tensor.bytes);
+    if (begin < end) files_[source->file]->release(source->tensor.offset + begin, end - begin);
   }
 
  private:

@@ -32,6 +32,7 @@ class BlockLinear final : public Linear {
   }
 
   void gather(std::span<const std::int32_t> ids, float* out) const override {
+    if (shares_.empty()) return gather_from_source(ids, out);
     for (std::size_t i = 0; i < ids.size(); ++i) {
       unpack_row(plan_, tile(ids[i] / kTileRows), ids[i] % kTileRows, out + i * std::size_t(plan_.inputs));
     }
@@ -47,6 +48,14 @@ class BlockLinear final : public Linear {
   }
 
  private:
+  void gather_from_source(std::span<const std::int32_t> ids, float* out) const {
+    const std::size_t blocks = std::size_t(plan_.inputs) / std::size_t(plan_.type->block_values);
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      const std::byte* row = source_.bytes.data() + std::size_t(ids[i]) * plan_.source_row_bytes;
+      plan_.type->decode(row, blocks, out + i * std::size_t(plan_.inputs));
+    }
+  }
+
   const std::byte* tile(std::int64_t index) const {
     for (const Share& share : shares_) {
       if (index < share.tiles.end) return share.data + std::size_t(index - share.tiles.begin) * tile_bytes(plan_);
