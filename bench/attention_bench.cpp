@@ -147,17 +147,17 @@ double stream(ThreadPool& pool, double bytes) {
 
 /// FLOP/s of the score kernel on one core's first-level cache, times the threads.
 double kernel_peak(ThreadPool& pool) {
-  alignas(64) static float groups[8 * 64 * 16], q[6 * 64];
+  alignas(64) static float groups[8 * 64 * 16], q[24 * 64];
   const std::byte* list[8];
   for (int g = 0; g < 8; ++g) list[g] = reinterpret_cast<const std::byte*>(groups + g * 64 * 16);
-  constexpr int kRepeats = 2000;
+  constexpr int kRepeats = 500;
   const double seconds = median_seconds(9, [&] {
     pool.run([&](int) {
-      float scores[6 * kKvChunk];
-      for (int i = 0; i < kRepeats; ++i) attention().scores[0](q, 6, 6, 64, list, 8, nullptr, scores);
+      float scores[24 * kKvChunk];
+      for (int i = 0; i < kRepeats; ++i) attention().scores[0](q, 24, 24, 64, list, 8, nullptr, scores);
     });
   });
-  return 2.0 * 6 * 64 * 128 * kRepeats * pool.size() / seconds;
+  return 2.0 * 24 * 64 * 128 * kRepeats * pool.size() / seconds;
 }
 
 void measure(const Shape& shape, KvStorage storage, const char* storage_name, int threads, bool decode_only) {
