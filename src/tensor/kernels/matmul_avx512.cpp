@@ -302,6 +302,10 @@ void Kernels::interleave(const std::uint8_t* rows, std::size_t stride, int width
   }
 }
 
+#if defined(KINGLET_FEW_KERNELS)
+#pragma clang attribute pop
+#endif
+
 }  // namespace
 
 const MatmulKernels matmul_kernels_avx512 = make_kernels<Kernels>();

@@ -107,6 +107,10 @@ struct Kernels {
   }
 };
 
+#if defined(KINGLET_FEW_KERNELS)
+#pragma clang attribute pop
+#endif
+
 }  // namespace
 
 const MatmulKernels matmul_kernels_scalar = make_kernels<Kernels>();
