@@ -1,24 +1,8 @@
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <cstdlib>
-#include <new>
 #include <random>
 
 #include "engine/tiny_model_helper.h"
-
-namespace {
-std::atomic<long> allocations{0};
-}
-
-// Counts every allocation of the process, so that a test can assert that a step makes none.
-void* operator new(std::size_t size) {
-  ++allocations;
-  if (void* memory = std::malloc(size)) return memory;
-  throw std::bad_alloc();
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace kinglet {
 namespace {
@@ -241,23 +225,6 @@ TEST(Engine, RefusesWhatIsOutOfRange) {
   EXPECT_EQ(prefill(*engine, *sequence, {&bad, 1}, 0, logits.data()).error().code, ErrorCode::kInvalidArgument);
   const std::vector<TokenId> ids = random_ids(17, 100);
   EXPECT_EQ(prefill(*engine, *sequence, ids, 0, logits.data()).error().code, ErrorCode::kExhausted);
-}
-
-TEST(Engine, ADecodeStepAllocatesNothing) {
-  auto engine = make_engine(make_tiny_model({}, 2));
-  auto sequence = engine->new_sequence().value();
-  std::vector<float> logits(100);
-  ASSERT_TRUE(prefill(*engine, *sequence, random_ids(10, 100), 0, logits.data()));
-  const std::int32_t wanted = 0;
-  const auto step = [&](int position) {
-    const Row row{sequence.get(), position};
-    const TokenId id = TokenId(position);
-    return engine->step({&row, 1}, {&id, 1}, {&wanted, 1}, logits.data()).has_value();
-  };
-  ASSERT_TRUE(step(10));
-  const long before = allocations;
-  for (int position = 11; position < 60; ++position) ASSERT_TRUE(step(position));
-  EXPECT_EQ(allocations - before, 0);
 }
 
 TEST(Engine, AnEncoderSeesBothWays) {
