@@ -1,3 +1,4 @@
+#include <charconv>
 #include <chrono>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -46,20 +47,14 @@ void python_json(const ordered_json& value, std::string& out) {
     out += object ? '}' : ']';
   } else if (value.is_number_float()) {
     // The shortest digits, as Python has them too; it writes exponents from 1e16 on and below 1e-4.
-    const double number = value.get<double>();
-    std::string text = dump_json(value);
-    const double size = number < 0 ? -number : number;
-    if (size >= 1e16 || (size != 0 && size < 1e-4)) {
-      char buffer[64];
-      int digits = 1;
-      for (; digits <= 17; ++digits) {
-        std::snprintf(buffer, sizeof buffer, "%.*e", digits - 1, number);
-        double back = 0;
-        if (std::sscanf(buffer, "%lf", &back) == 1 && back == number) break;
-      }
-      text = buffer;
-    }
+    const double number = value.get<double>(), size = number < 0 ? -number : number;
+    const bool exponent = size >= 1e16 || (size != 0 && size < 1e-4);
+    char buffer[400];
+    const auto end = std::to_chars(buffer, buffer + sizeof buffer, number,
+                                   exponent ? std::chars_format::scientific : std::chars_format::fixed);
+    const std::string_view text(buffer, static_cast<std::size_t>(end.ptr - buffer));
     out += text;
+    if (!exponent && text.find('.') == std::string_view::npos) out += ".0";
   } else {
     out += dump_json(value);
   }

@@ -160,8 +160,6 @@ class Compiler {
   }
 
   Result<NodeId> compile(GoalId root) {
-    KINGLET_TRY(const bool some, sets_.satisfiable(root));
-    if (!some) return fail(ErrorCode::kInvalidArgument, "JSON Schema: no value meets it");
     const NodeId node = node_of(root);
     for (std::size_t i = 0; i < open_.size(); ++i) {
       const auto [goal, choice] = open_[i];
