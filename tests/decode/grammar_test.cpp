@@ -14,8 +14,9 @@ class PieceTokenizer final : public Tokenizer {
  public:
   PieceTokenizer() {
     for (int b = 0; b < 256; ++b) pieces_.emplace_back(1, static_cast<char>(b));
-    for (const char* p : {"{\"", "\":", "\": \"", "\", \"", "\"}", "name", "na", "me\"", "age", " ", "  ", "12", "123", "true", "null",
-                          "], [", "é", "日本", "\xE6\x97", "ab", "aba", "\\n", "\\u00", "\\\"", "0.5", "-1", "e+1", "}}", "[]"})
+    for (const char* p : {"{\"", "\":", "\": \"", "\", \"", "\"}",  "name", "na",  "me\"", "age",      " ",
+                          "  ",  "12",  "123",    "true",   "null", "], [", "é",   "日本", "\xE6\x97", "ab",
+                          "aba", "\\n", "\\u00",  "\\\"",   "0.5",  "-1",   "e+1", "}}",   "[]"})
       pieces_.emplace_back(p);
     std::mt19937 random(7);
     for (int i = 0; i < 60; ++i) {
@@ -45,7 +46,9 @@ std::shared_ptr<const GrammarVocabulary> vocabulary() {
   return made;
 }
 
-bool matches(const Grammar& grammar, std::string_view text) { return GrammarMatcher(grammar, vocabulary()).matches(text); }
+bool matches(const Grammar& grammar, std::string_view text) {
+  return GrammarMatcher(grammar, vocabulary()).matches(text);
+}
 
 Grammar schema(std::string_view text, SchemaOptions options = {}) {
   auto made = Grammar::from_schema(text, options);
@@ -55,13 +58,17 @@ Grammar schema(std::string_view text, SchemaOptions options = {}) {
 
 std::vector<Grammar> samples() {
   std::vector<Grammar> out;
-  for (const char* text :
-       {"{}", R"({"type":"object","properties":{"name":{"type":"string","maxLength":4},"age":{"type":"integer","minimum":0}},"required":["name"]})",
-        R"({"type":"array","items":{"type":"number","maximum":12.5},"minItems":1})", R"({"enum":["ab","a\"b",1,null,[1]]})",
-        R"({"type":"string","pattern":"^a+b?$"})", R"({"anyOf":[{"type":"string","maxLength":2},{"type":"string","pattern":"a$"}]})",
-        R"({"$ref":"#/$defs/t","$defs":{"t":{"type":"object","properties":{"a":{"$ref":"#/$defs/t"}},"additionalProperties":false}}})"})
+  for (
+      const char* text :
+      {"{}",
+       R"({"type":"object","properties":{"name":{"type":"string","maxLength":4},"age":{"type":"integer","minimum":0}},"required":["name"]})",
+       R"({"type":"array","items":{"type":"number","maximum":12.5},"minItems":1})",
+       R"({"enum":["ab","a\"b",1,null,[1]]})", R"({"type":"string","pattern":"^a+b?$"})",
+       R"({"anyOf":[{"type":"string","maxLength":2},{"type":"string","pattern":"a$"}]})",
+       R"({"$ref":"#/$defs/t","$defs":{"t":{"type":"object","properties":{"a":{"$ref":"#/$defs/t"}},"additionalProperties":false}}})"})
     out.push_back(schema(text));
-  for (const char* text : {"root ::= \"[\" root \"]\" | [ab]+", "root ::= item (\",\" item)*\nitem ::= [0-9]{1,3} | \"(\" root \")\""})
+  for (const char* text :
+       {"root ::= \"[\" root \"]\" | [ab]+", "root ::= item (\",\" item)*\nitem ::= [0-9]{1,3} | \"(\" root \")\""})
     out.push_back(*Grammar::from_gbnf(text));
   out.push_back(*Grammar::from_regex("(a|b)*ab|[^\"]{2,5}"));
   return out;
@@ -132,8 +139,9 @@ TEST(GrammarTest, UnsupportedKeywordsAreNamed) {
 }
 
 TEST(GrammarTest, ForcedTextEndsWhereThereIsAChoice) {
-  const Grammar grammar = schema(R"({"type":"object","properties":{"name":{"enum":["ab","ac"]}},"required":["name"],"additionalProperties":false})",
-                                 {.compact = true});
+  const Grammar grammar = schema(
+      R"({"type":"object","properties":{"name":{"enum":["ab","ac"]}},"required":["name"],"additionalProperties":false})",
+      {.compact = true});
   GrammarMatcher matcher(grammar, vocabulary());
   EXPECT_EQ(matcher.forced_text(), R"({"name":"a)");
 }

@@ -116,8 +116,10 @@ ordered_json run_case(const ordered_json& one, const SchemaOptions& options, con
   for (const auto& test : one["tests"]) {
     if (!test.is_object() || !test.contains("data")) continue;
     std::string text;
-    if (one.contains("schema") || !test["data"].is_string()) python_json(test["data"], text);
-    else text = test["data"].get<std::string>();
+    if (one.contains("schema") || !test["data"].is_string())
+      python_json(test["data"], text);
+    else
+      text = test["data"].get<std::string>();
     out["tests"].push_back(run_test(matcher, tokenizer, text, out["mask_us"]));
   }
   return out;
@@ -154,8 +156,9 @@ const Command command_grammar = {
     .group = CommandGroup::kMeasure,
     .summary = "Check texts against schemas, grammars and expressions",
     .usage = "test MODEL --cases C.jsonl [options]",
-    .description = "Feeds each text's tokens to the automaton of its schema, grammar or regular expression, with a mask "
-                   "before each. A text is accepted if every token was allowed and the text may end after the last.",
+    .description =
+        "Feeds each text's tokens to the automaton of its schema, grammar or regular expression, with a mask "
+        "before each. A text is accepted if every token was allowed and the text may end after the last.",
     .options = kSets,
     .examples = kExamples,
     .min_positional = 2,

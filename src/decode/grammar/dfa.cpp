@@ -89,8 +89,8 @@ void close_set(const std::vector<NfaState>& states, std::vector<std::int32_t>& s
 
 void fill_ascii(Dfa& dfa) {
   for (std::uint32_t code = 0; code < 128; ++code)
-    dfa.ascii[code] = static_cast<std::uint16_t>(
-        std::upper_bound(dfa.cuts.begin(), dfa.cuts.end(), code) - dfa.cuts.begin() - 1);
+    dfa.ascii[code] =
+        static_cast<std::uint16_t>(std::upper_bound(dfa.cuts.begin(), dfa.cuts.end(), code) - dfa.cuts.begin() - 1);
 }
 
 /// Takes away what cannot be reached or leads nowhere.
@@ -432,7 +432,8 @@ Result<DfaPtr> classify(std::span<const DfaPtr> parts, Budget& budget) {
 }
 
 Result<DfaPtr> with_label(const DfaPtr& dfa, std::int32_t label, Budget& budget) {
-  if (!budget.spend(dfa->next.size() * 3) || !budget.hold(dfa->next.size() * 4)) return over_budget("property patterns");
+  if (!budget.spend(dfa->next.size() * 3) || !budget.hold(dfa->next.size() * 4))
+    return over_budget("property patterns");
   Dfa copy = *dfa;
   for (auto& l : copy.label) l = l == label ? 0 : -1;
   return trim(std::move(copy));

@@ -27,9 +27,7 @@ std::string leap_seconds() {
   return out + "|23:59:60(\\.\\d+)?([zZ]|-00:00)";
 }
 
-std::string time_pattern() {
-  return "(([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(\\.\\d+)?" + kOffset + leap_seconds() + ")";
-}
+std::string time_pattern() { return "(([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(\\.\\d+)?" + kOffset + leap_seconds() + ")"; }
 
 const std::string kLabel = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?";
 const std::string kHost = kLabel + "(\\." + kLabel + ")*";
@@ -50,14 +48,15 @@ std::string uri_pattern(bool reference) {
   const std::string hex = "%[0-9A-Fa-f]{2}", chars = "([A-Za-z0-9._~!$&'()*+,;=:@-]|" + hex + ")";
   const std::string no_colon = "([A-Za-z0-9._~!$&'()*+,;=@-]|" + hex + ")";
   const std::string authority = "(([A-Za-z0-9._~!$&'()*+,;=:-]|" + hex + ")*@)?(\\[(" + ipv6_pattern() +
-                                "|[vV][0-9A-Fa-f]+\\.[A-Za-z0-9._~!$&'()*+,;=:-]+)\\]|([A-Za-z0-9._~!$&'()*+,;=-]|" + hex +
-                                ")*)(:\\d*)?";
+                                "|[vV][0-9A-Fa-f]+\\.[A-Za-z0-9._~!$&'()*+,;=:-]+)\\]|([A-Za-z0-9._~!$&'()*+,;=-]|" +
+                                hex + ")*)(:\\d*)?";
   const std::string rest = "(\\?(" + chars + "|[/?])*)?(#(" + chars + "|[/?])*)?";
   const std::string absolute = "/(" + chars + "+(/" + chars + "*)*)?";
-  const std::string uri =
-      "[A-Za-z][A-Za-z0-9+.-]*:(//" + authority + "(/" + chars + "*)*|" + absolute + "|" + chars + "+(/" + chars + "*)*)?" + rest;
+  const std::string uri = "[A-Za-z][A-Za-z0-9+.-]*:(//" + authority + "(/" + chars + "*)*|" + absolute + "|" + chars +
+                          "+(/" + chars + "*)*)?" + rest;
   if (!reference) return uri;
-  return "(" + uri + "|(//" + authority + "(/" + chars + "*)*|" + absolute + "|" + no_colon + "+(/" + chars + "*)*)?" + rest + ")";
+  return "(" + uri + "|(//" + authority + "(/" + chars + "*)*|" + absolute + "|" + no_colon + "+(/" + chars + "*)*)?" +
+         rest + ")";
 }
 
 std::string duration_pattern() {
@@ -67,27 +66,40 @@ std::string duration_pattern() {
 
 std::string email_pattern() {
   const std::string atom = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+";
-  return "(" + atom + "(\\." + atom + ")*|\"([ !#-\\[\\]-~]|\\\\[ -~])*\")@(" + kHost + "|\\[(" + kIpv4 + "|IPv6:" +
-         ipv6_pattern() + ")\\])";
+  return "(" + atom + "(\\." + atom + ")*|\"([ !#-\\[\\]-~]|\\\\[ -~])*\")@(" + kHost + "|\\[(" + kIpv4 +
+         "|IPv6:" + ipv6_pattern() + ")\\])";
 }
 
 }  // namespace
 
 Result<AstPtr> format_pattern(std::string_view format, Budget& budget) {
   std::string pattern;
-  if (format == "date") pattern = kDate;
-  else if (format == "time") pattern = time_pattern();
-  else if (format == "date-time") pattern = kDate + "[tT]" + time_pattern();
-  else if (format == "duration") pattern = duration_pattern();
-  else if (format == "email") pattern = email_pattern();
-  else if (format == "hostname") pattern = kHost;
-  else if (format == "ipv4") pattern = kIpv4;
-  else if (format == "ipv6") pattern = ipv6_pattern();
-  else if (format == "uri") pattern = uri_pattern(false);
-  else if (format == "uri-reference") pattern = uri_pattern(true);
-  else if (format == "uuid") pattern = "[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}";
-  else if (format == "json-pointer") pattern = "(/([^/~]|~[01])*)*";
-  else if (format == "relative-json-pointer") pattern = "(0|[1-9][0-9]*)(#|(/([^/~]|~[01])*)*)";
+  if (format == "date")
+    pattern = kDate;
+  else if (format == "time")
+    pattern = time_pattern();
+  else if (format == "date-time")
+    pattern = kDate + "[tT]" + time_pattern();
+  else if (format == "duration")
+    pattern = duration_pattern();
+  else if (format == "email")
+    pattern = email_pattern();
+  else if (format == "hostname")
+    pattern = kHost;
+  else if (format == "ipv4")
+    pattern = kIpv4;
+  else if (format == "ipv6")
+    pattern = ipv6_pattern();
+  else if (format == "uri")
+    pattern = uri_pattern(false);
+  else if (format == "uri-reference")
+    pattern = uri_pattern(true);
+  else if (format == "uuid")
+    pattern = "[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}";
+  else if (format == "json-pointer")
+    pattern = "(/([^/~]|~[01])*)*";
+  else if (format == "relative-json-pointer")
+    pattern = "(0|[1-9][0-9]*)(#|(/([^/~]|~[01])*)*)";
   else if (format == "idn-email" || format == "idn-hostname" || format == "iri" || format == "iri-reference" ||
            format == "uri-template" || format == "regex")
     return unsupported("the format \"" + std::string(format) + "\"");

@@ -42,7 +42,8 @@ class Parser {
 
  private:
   tl::unexpected<Error> error(std::string_view what) const {
-    const auto line = 1 + std::count(text_.begin(), text_.begin() + static_cast<std::ptrdiff_t>(std::min(at_, text_.size())), U'\n');
+    const auto line =
+        1 + std::count(text_.begin(), text_.begin() + static_cast<std::ptrdiff_t>(std::min(at_, text_.size())), U'\n');
     return fail(ErrorCode::kInvalidArgument, "grammar: " + std::string(what) + " in line " + std::to_string(line));
   }
   static bool is_word(char32_t c) {
@@ -212,9 +213,12 @@ class Parser {
     if (at_ >= text_.size()) return error("a '\\' at the end");
     const char32_t e = text_[at_++];
     switch (e) {
-      case U'n': return U'\n';
-      case U'r': return U'\r';
-      case U't': return U'\t';
+      case U'n':
+        return U'\n';
+      case U'r':
+        return U'\r';
+      case U't':
+        return U'\t';
       case U'x':
       case U'u':
       case U'U': {
@@ -338,9 +342,13 @@ class Compiler {
   // Whether `ast` can be empty, and the rules that it may begin with.
   bool first(const Ast& ast, std::vector<std::uint32_t>& out) const {
     switch (ast.kind) {
-      case Ast::Kind::kChars: return false;
-      case Ast::Kind::kRule: out.push_back(ast.rule); return nullable_[ast.rule];
-      case Ast::Kind::kRepeat: return first(*ast.parts[0], out) || ast.min == 0;
+      case Ast::Kind::kChars:
+        return false;
+      case Ast::Kind::kRule:
+        out.push_back(ast.rule);
+        return nullable_[ast.rule];
+      case Ast::Kind::kRepeat:
+        return first(*ast.parts[0], out) || ast.min == 0;
       case Ast::Kind::kSequence:
         for (const AstPtr& part : ast.parts)
           if (!first(*part, out)) return false;

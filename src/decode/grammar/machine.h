@@ -106,9 +106,7 @@ class CharTerminal final : public Terminal {
     std::int32_t d;
     std::uint64_t count;
   };
-  Parts unpack(NodeState state) const {
-    return {static_cast<std::int32_t>(state.a % states_), state.a / states_};
-  }
+  Parts unpack(NodeState state) const { return {static_cast<std::int32_t>(state.a % states_), state.a / states_}; }
   void find_universal();
   bool read(Parts parts, std::uint32_t code, NodeState& next) const;
   bool fits(std::int32_t d, std::uint64_t count) const;
@@ -120,7 +118,7 @@ class CharTerminal final : public Terminal {
   Mode mode_;
   std::uint64_t min_, max_, states_;
   std::vector<std::uint64_t> shortest_, longest_;  ///< characters to an accepting state, where lengths are bounded
-  std::vector<bool> universal_, wide_universal_;     ///< all characters (those from 128 on) lead to universal states
+  std::vector<bool> universal_, wide_universal_;   ///< all characters (those from 128 on) lead to universal states
   bool empty_ = false;
 };
 
@@ -152,9 +150,9 @@ class NumberTerminal final : public Terminal {
   struct Parts;
   struct Side {
     NumberSet set;
-    Int128 cap = 0;          ///< magnitudes above are alike, in units
-    bool free = false;       ///< any exponent
-    bool large = false;      ///< exponents from 16 on
+    Int128 cap = 0;      ///< magnitudes above are alike, in units
+    bool free = false;   ///< any exponent
+    bool large = false;  ///< exponents from 16 on
     bool possible = true;
   };
   bool feasible(const Parts& parts) const;

@@ -147,9 +147,12 @@ bool NumberTerminal::step_exponent(Parts parts, std::uint8_t byte, NodeState& ne
   const Side& s = side(parts);
   const bool digit = byte >= '0' && byte <= '9';
   if (s.free) {
-    if (parts.phase == kE && (byte == '+' || byte == '-')) parts.phase = kSign;
-    else if (digit) parts.phase = kExponent;
-    else return false;
+    if (parts.phase == kE && (byte == '+' || byte == '-'))
+      parts.phase = kSign;
+    else if (digit)
+      parts.phase = kExponent;
+    else
+      return false;
   } else if (parts.phase == kE) {
     if (byte != '+') return false;
     parts.phase = kSign;
@@ -171,7 +174,9 @@ bool NumberTerminal::step(NodeState state, std::uint8_t byte, NodeState& next) c
   if (parts.phase >= kE) return step_exponent(parts, byte, next);
   if ((byte == 'e' || byte == 'E') && parts.phase >= kZero && parts.phase != kPoint) {
     const Side& s = side(parts);
-    const bool one_digit = parts.phase == kInteger ? parts.value <= 9 : parts.value < 10 * power_of_ten(std::min<unsigned>(parts.digits, kScale));
+    const bool one_digit = parts.phase == kInteger
+                               ? parts.value <= 9
+                               : parts.value < 10 * power_of_ten(std::min<unsigned>(parts.digits, kScale));
     const bool large = s.large && one_digit && parts.value > 0 && parts.digits < kMostFraction;
     if (!s.free && !large) return false;
     parts.phase = kE;
@@ -206,8 +211,10 @@ bool NumberTerminal::step(NodeState state, std::uint8_t byte, NodeState& next) c
       if (!digit) return false;
       parts.phase = kFraction;
       if (side(parts).free) break;
-      if (parts.digits < static_cast<unsigned>(kScale)) parts.value = parts.value * 10 + (byte - '0');
-      else if (byte != '0') parts.rest = true;
+      if (parts.digits < static_cast<unsigned>(kScale))
+        parts.value = parts.value * 10 + (byte - '0');
+      else if (byte != '0')
+        parts.rest = true;
       parts.digits = std::min(parts.digits + 1, kMostFraction);
       break;
   }

@@ -14,7 +14,7 @@ constexpr int kMostRepeats = 100'000;
 
 const CharSet kDigits{{'0', '9'}};
 const CharSet kWord{{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}};
-const CharSet kSpace{{9, 13},           {32, 32},         {0xA0, 0xA0},     {0x1680, 0x1680}, {0x2000, 0x200A},
+const CharSet kSpace{{9, 13},          {32, 32},         {0xA0, 0xA0},     {0x1680, 0x1680}, {0x2000, 0x200A},
                      {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
 const CharSet kLineEnds{{10, 10}, {13, 13}, {0x2028, 0x2029}};
 
@@ -214,19 +214,32 @@ class Parser {
     if (!more()) return error("a '\\' at the end");
     const char32_t c = text_[at_++];
     switch (c) {
-      case U'd': return kDigits;
-      case U'D': return complement(kDigits);
-      case U'w': return kWord;
-      case U'W': return complement(kWord);
-      case U's': return kSpace;
-      case U'S': return complement(kSpace);
-      case U't': return CharSet{{9, 9}};
-      case U'n': return CharSet{{10, 10}};
-      case U'v': return CharSet{{11, 11}};
-      case U'f': return CharSet{{12, 12}};
-      case U'r': return CharSet{{13, 13}};
-      case U'0': return CharSet{{0, 0}};
-      case U'u': return unicode_escape();
+      case U'd':
+        return kDigits;
+      case U'D':
+        return complement(kDigits);
+      case U'w':
+        return kWord;
+      case U'W':
+        return complement(kWord);
+      case U's':
+        return kSpace;
+      case U'S':
+        return complement(kSpace);
+      case U't':
+        return CharSet{{9, 9}};
+      case U'n':
+        return CharSet{{10, 10}};
+      case U'v':
+        return CharSet{{11, 11}};
+      case U'f':
+        return CharSet{{12, 12}};
+      case U'r':
+        return CharSet{{13, 13}};
+      case U'0':
+        return CharSet{{0, 0}};
+      case U'u':
+        return unicode_escape();
       case U'x': {
         KINGLET_TRY(const std::uint32_t code, hex(2));
         return CharSet{{code, code}};
@@ -262,15 +275,24 @@ class Parser {
     if (!take(U'}')) return error("a malformed property");
     for (const std::string_view prefix : {"General_Category=", "gc="})
       if (name.starts_with(prefix)) name.erase(0, prefix.size());
-    static constexpr std::pair<std::string_view, std::string_view> kLong[] = {
-        {"Letter", "L"},           {"digit", "Nd"},        {"Number", "N"}, {"Punctuation", "P"}, {"punct", "P"},
-        {"Uppercase_Letter", "Lu"}, {"Lowercase_Letter", "Ll"}, {"Mark", "M"},   {"Symbol", "S"},      {"Separator", "Z"},
-        {"Decimal_Number", "Nd"},  {"Space_Separator", "Zs"}};
+    static constexpr std::pair<std::string_view, std::string_view> kLong[] = {{"Letter", "L"},
+                                                                              {"digit", "Nd"},
+                                                                              {"Number", "N"},
+                                                                              {"Punctuation", "P"},
+                                                                              {"punct", "P"},
+                                                                              {"Uppercase_Letter", "Lu"},
+                                                                              {"Lowercase_Letter", "Ll"},
+                                                                              {"Mark", "M"},
+                                                                              {"Symbol", "S"},
+                                                                              {"Separator", "Z"},
+                                                                              {"Decimal_Number", "Nd"},
+                                                                              {"Space_Separator", "Zs"}};
     for (const auto& [whole, brief] : kLong)
       if (name == whole) name = brief;
     if (name == "Any") return CharSet{{0, kLastCodePoint}};
     if (name == "ASCII") return CharSet{{0, 127}};
-    static constexpr std::string_view kCategories = "Cn Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs Zl Zp Cc Cf Cs Co ";
+    static constexpr std::string_view kCategories =
+        "Cn Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs Zl Zp Cc Cf Cs Co ";
     if (name.empty() || name.size() > 2 || kCategories.find(name.size() == 2 ? name + " " : name) == std::string::npos)
       return error("the property '" + name + "' is not supported,", ErrorCode::kUnsupported);
     if (!budget_.spend(2'000'000)) return over_budget("Unicode properties");

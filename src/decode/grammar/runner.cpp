@@ -7,7 +7,10 @@ namespace kinglet::grammar {
 
 Runner::Runner(std::shared_ptr<const Machine> machine, std::shared_ptr<const GrammarVocabulary> vocabulary,
                std::size_t cache_bytes)
-    : vocabulary_(std::move(vocabulary)), trie_(vocabulary_->trie()), space_(std::move(machine)), state_(space_.start()),
+    : vocabulary_(std::move(vocabulary)),
+      trie_(vocabulary_->trie()),
+      space_(std::move(machine)),
+      state_(space_.start()),
       most_bytes_(cache_bytes) {
   end_mask_.bits.assign(trie_.words(), 0);
   for (const TokenId id : trie_.end_ids())

@@ -196,17 +196,23 @@ class Compiler {
 
   Result<NodeId> alternative(const Alternative& a) {
     switch (a.type) {
-      case JsonType::kNull: return text("null");
-      case JsonType::kTrue: return text("true");
-      case JsonType::kFalse: return text("false");
-      case JsonType::kNumber: return machine_.add(std::make_unique<NumberTerminal>(a.number));
+      case JsonType::kNull:
+        return text("null");
+      case JsonType::kTrue:
+        return text("true");
+      case JsonType::kFalse:
+        return text("false");
+      case JsonType::kNumber:
+        return machine_.add(std::make_unique<NumberTerminal>(a.number));
       case JsonType::kString: {
         const auto mode = a.string.words ? CharTerminal::Mode::kCanonical : CharTerminal::Mode::kJson;
         auto terminal = std::make_unique<CharTerminal>(a.string.dfa, mode, a.string.min, a.string.max);
         return terminal->empty() ? kNothing : machine_.add(std::move(terminal));
       }
-      case JsonType::kArray: return array(a.array);
-      case JsonType::kObject: return object(a.object);
+      case JsonType::kArray:
+        return array(a.array);
+      case JsonType::kObject:
+        return object(a.object);
     }
     return kNothing;
   }
@@ -218,13 +224,17 @@ class Compiler {
     node->max = set.max;
     for (std::size_t i = 0; i < set.prefix.size() && i < node->max; ++i) {
       KINGLET_TRY(const bool some, sets_.satisfiable(set.prefix[i]));
-      if (!some) node->max = i;
-      else node->prefix.push_back(node_of(set.prefix[i]));
+      if (!some)
+        node->max = i;
+      else
+        node->prefix.push_back(node_of(set.prefix[i]));
     }
     if (node->max > node->prefix.size()) {
       KINGLET_TRY(const bool some, sets_.satisfiable(set.rest));
-      if (!some) node->max = node->prefix.size();
-      else node->rest = node_of(set.rest);
+      if (!some)
+        node->max = node->prefix.size();
+      else
+        node->rest = node_of(set.rest);
     }
     if (node->min > node->max) return kNothing;
     return machine_.add(std::unique_ptr<const Caller>(std::move(node)));
@@ -349,7 +359,8 @@ class Compiler {
     if (node->max != kUnbounded && node->max > 1'000'000) node->max = kUnbounded;
     if (node->min > 1'000'000) return over_budget("minProperties");
     KINGLET_CHECK(further(set, declared, *node, bits));
-    const bool endless = std::any_of(node->further.begin(), node->further.end(), [](const auto& p) { return !p.required; });
+    const bool endless =
+        std::any_of(node->further.begin(), node->further.end(), [](const auto& p) { return !p.required; });
     if (!endless && node->declared.size() + node->further.size() < node->min) return kNothing;
     return machine_.add(std::unique_ptr<const Caller>(std::move(node)));
   }

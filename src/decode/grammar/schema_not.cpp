@@ -10,7 +10,6 @@ namespace {
 void append(Union& to, const Union& from) { to.insert(to.end(), from.begin(), from.end()); }
 const Json kNever(false);
 
-
 }  // namespace
 
 Result<Union> SchemaSets::negated_arrays(const Json& schema) {
@@ -39,7 +38,8 @@ Result<Union> SchemaSets::negated_arrays(const Json& schema) {
   }
   if (set.rest != 0) {
     KINGLET_TRY(const bool some, satisfiable(set.rest));
-    if (some && set.max == kUnbounded) return unsupported("\"items\" under \"not\", \"if\" or an overlapping \"oneOf\"");
+    if (some && set.max == kUnbounded)
+      return unsupported("\"items\" under \"not\", \"if\" or an overlapping \"oneOf\"");
     const std::vector<Literal> literals = goals_[set.rest];
     const std::size_t last = some ? static_cast<std::size_t>(set.max) : set.prefix.size() + 1;
     if (last > 1000) return over_budget("\"items\" under \"not\"");
@@ -72,8 +72,10 @@ Result<Union> SchemaSets::negated_objects(const Json& schema) {
   for (const std::string& name : set.required) with(name, never, false);
   if (set.names != 0) return unsupported("\"propertyNames\" under \"not\", \"if\" or an overlapping \"oneOf\"");
   for (const PropertyGroup& group : set.groups) {
-    if (!group.patterns.empty()) return unsupported("\"patternProperties\" under \"not\", \"if\" or an overlapping \"oneOf\"");
-    if (group.other != 0) return unsupported("\"additionalProperties\" under \"not\", \"if\" or an overlapping \"oneOf\"");
+    if (!group.patterns.empty())
+      return unsupported("\"patternProperties\" under \"not\", \"if\" or an overlapping \"oneOf\"");
+    if (group.other != 0)
+      return unsupported("\"additionalProperties\" under \"not\", \"if\" or an overlapping \"oneOf\"");
     for (const auto& [name, value] : group.properties) {
       const std::vector<Literal> literals = goals_[value];
       for (const Literal l : literals) with(name, goal({l ^ 1}), true);
@@ -150,7 +152,8 @@ Result<Union> SchemaSets::negative(const Json& schema) {
     bool first = true;
     for (const Json& value : *list) {
       KINGLET_TRY(const Union* one, expand(literal(value, true, true)));
-      if (first) none = *one;
+      if (first)
+        none = *one;
       else {
         KINGLET_TRY(none, meet(none, *one));
       }
@@ -183,8 +186,8 @@ Result<Union> SchemaSets::negative(const Json& schema) {
   if (const auto part = schema.find("if"); part != schema.end()) {
     for (const char* keyword : {"then", "else"})
       if (const auto branch = schema.find(keyword); branch != schema.end()) {
-        KINGLET_TRY(const Union* two, alternatives(goal({literal(*part, false, keyword[0] == 'e'),
-                                                        literal(*branch, false, true)})));
+        KINGLET_TRY(const Union* two,
+                    alternatives(goal({literal(*part, false, keyword[0] == 'e'), literal(*branch, false, true)})));
         append(out, *two);
       }
   }

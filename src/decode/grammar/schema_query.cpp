@@ -10,7 +10,8 @@ namespace {
 // "http://host/a/b" and "c" give "http://host/a/c"; enough of RFC 3986 for identifiers of schemas.
 std::string join_uri(const std::string& base, std::string_view part) {
   const std::size_t colon = part.find(':');
-  if (colon != std::string_view::npos && part.substr(0, colon).find('/') == std::string_view::npos) return std::string(part);
+  if (colon != std::string_view::npos && part.substr(0, colon).find('/') == std::string_view::npos)
+    return std::string(part);
   const std::size_t scheme = base.find("://");
   if (part.starts_with('/')) {
     const std::size_t path = scheme == std::string::npos ? std::string::npos : base.find('/', scheme + 3);
@@ -25,7 +26,10 @@ std::string join_uri(const std::string& base, std::string_view part) {
 std::string percent_decoded(std::string_view text) {
   std::string out;
   const auto hex = [](char c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
   };
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (text[i] == '%' && i + 2 < text.size() && hex(text[i + 1]) >= 0 && hex(text[i + 2]) >= 0) {
@@ -45,8 +49,10 @@ const Json* follow(const Json* at, std::string_view pointer) {
     std::string key;
     const std::string_view raw = pointer.substr(0, slash);
     for (std::size_t i = 0; i < raw.size(); ++i) {
-      if (raw[i] == '~' && i + 1 < raw.size()) key += raw[++i] == '1' ? '/' : '~';
-      else key += raw[i];
+      if (raw[i] == '~' && i + 1 < raw.size())
+        key += raw[++i] == '1' ? '/' : '~';
+      else
+        key += raw[i];
     }
     pointer = slash == std::string_view::npos ? std::string_view() : pointer.substr(slash);
     if (at->is_object()) {
@@ -108,7 +114,8 @@ Result<const Json*> SchemaSets::resolve(const Json& schema, std::string_view ref
   const std::string whole = join_uri(uri, path);
   if (!path.empty()) {
     const auto there = anchors_.find(whole);
-    if (there == anchors_.end()) return unsupported("a \"$ref\" to another document (" + std::string(ref.substr(0, 80)) + ")");
+    if (there == anchors_.end())
+      return unsupported("a \"$ref\" to another document (" + std::string(ref.substr(0, 80)) + ")");
     at = there->second;
   }
   if (fragment.empty()) return at;
@@ -145,7 +152,8 @@ Result<DfaPtr> SchemaSets::name_language(GoalId names) {
     any = true;
     DfaPtr one = a.string.dfa;
     if (a.string.min > 0 || a.string.max != kUnbounded) {
-      if (a.string.min > 5000 || (a.string.max != kUnbounded && a.string.max > 5000)) return over_budget("propertyNames");
+      if (a.string.min > 5000 || (a.string.max != kUnbounded && a.string.max > 5000))
+        return over_budget("propertyNames");
       const AstPtr length = ast_repeat(ast_chars({{0, kLastCodePoint}}), static_cast<int>(a.string.min),
                                        a.string.max == kUnbounded ? -1 : static_cast<int>(a.string.max));
       KINGLET_TRY(const DfaPtr bounded, make_dfa(length, false, budget_));

@@ -85,9 +85,8 @@ Result<NumberSet> meet_numbers(const NumberSet& a, const NumberSet& b) {
   return out;
 }
 
-constexpr std::string_view kRefused[] = {"contains",           "minContains",   "maxContains", "uniqueItems",
-                                         "unevaluatedItems",   "$dynamicRef",   "$recursiveRef",
-                                         "unevaluatedProperties"};
+constexpr std::string_view kRefused[] = {"contains",         "minContains", "maxContains",   "uniqueItems",
+                                         "unevaluatedItems", "$dynamicRef", "$recursiveRef", "unevaluatedProperties"};
 
 Result<void> check_keywords(const Json& schema) {
   for (const auto keyword : kRefused) {
@@ -95,7 +94,8 @@ Result<void> check_keywords(const Json& schema) {
     if (value == nullptr) continue;
     if (keyword == "uniqueItems" && value->is_boolean() && !value->get<bool>()) continue;
     if ((keyword == "minContains" || keyword == "maxContains") && find(schema, "contains") == nullptr) continue;
-    if ((keyword == "unevaluatedItems" || keyword == "unevaluatedProperties") && value->is_boolean() && value->get<bool>())
+    if ((keyword == "unevaluatedItems" || keyword == "unevaluatedProperties") && value->is_boolean() &&
+        value->get<bool>())
       continue;
     return unsupported("\"" + std::string(keyword) + "\"");
   }
@@ -111,9 +111,12 @@ tl::unexpected<Error> unsupported(std::string_view what) {
 Result<Int128> exact_number(const Json& value) {
   char buffer[64];
   std::to_chars_result end{};
-  if (value.is_number_unsigned()) end = std::to_chars(buffer, buffer + 64, value.get<std::uint64_t>());
-  else if (value.is_number_integer()) end = std::to_chars(buffer, buffer + 64, value.get<std::int64_t>());
-  else end = std::to_chars(buffer, buffer + 64, value.get<double>(), std::chars_format::scientific);
+  if (value.is_number_unsigned())
+    end = std::to_chars(buffer, buffer + 64, value.get<std::uint64_t>());
+  else if (value.is_number_integer())
+    end = std::to_chars(buffer, buffer + 64, value.get<std::int64_t>());
+  else
+    end = std::to_chars(buffer, buffer + 64, value.get<double>(), std::chars_format::scientific);
   std::string_view text(buffer, static_cast<std::size_t>(end.ptr - buffer));
   const bool negative = text.starts_with('-');
   if (negative) text.remove_prefix(1);
@@ -151,7 +154,8 @@ SchemaSets::SchemaSets(const Json& root, Budget& budget) : budget_(budget), root
 }
 
 SchemaSets::Literal SchemaSets::literal(const Json& json, bool equals, bool negated) {
-  const auto [place, fresh] = source_ids_.emplace(std::pair(&json, equals), static_cast<std::uint32_t>(sources_.size()));
+  const auto [place, fresh] =
+      source_ids_.emplace(std::pair(&json, equals), static_cast<std::uint32_t>(sources_.size()));
   if (fresh) sources_.push_back({&json, equals});
   return place->second * 2 + (negated ? 1 : 0);
 }
@@ -160,7 +164,8 @@ GoalId SchemaSets::goal(std::vector<Literal> literals) {
   std::erase_if(literals, [&](Literal l) {
     const Source& source = sources_[l / 2];
     return l % 2 == 0 && !source.equals &&
-           ((source.json->is_boolean() && source.json->get<bool>()) || (source.json->is_object() && source.json->empty()));
+           ((source.json->is_boolean() && source.json->get<bool>()) ||
+            (source.json->is_object() && source.json->empty()));
   });
   std::sort(literals.begin(), literals.end());
   literals.erase(std::unique(literals.begin(), literals.end()), literals.end());
@@ -222,14 +227,22 @@ Result<Union> SchemaSets::positive(const Json& schema) {
     std::fill(allowed, allowed + 7, false);
     bool number = false;
     for (const Json& name : type->is_array() ? *type : Json::array({*type})) {
-      if (name == "null") allowed[0] = true;
-      else if (name == "boolean") allowed[1] = allowed[2] = true;
-      else if (name == "number") allowed[3] = number = true;
-      else if (name == "integer") allowed[3] = integer = true;
-      else if (name == "string") allowed[4] = true;
-      else if (name == "array") allowed[5] = true;
-      else if (name == "object") allowed[6] = true;
-      else return malformed("type");
+      if (name == "null")
+        allowed[0] = true;
+      else if (name == "boolean")
+        allowed[1] = allowed[2] = true;
+      else if (name == "number")
+        allowed[3] = number = true;
+      else if (name == "integer")
+        allowed[3] = integer = true;
+      else if (name == "string")
+        allowed[4] = true;
+      else if (name == "array")
+        allowed[5] = true;
+      else if (name == "object")
+        allowed[6] = true;
+      else
+        return malformed("type");
     }
     if (number) integer = false;
   }
@@ -364,11 +377,16 @@ Result<Union> SchemaSets::enumeration(const Json& list) {
 
 Result<Union> SchemaSets::equal_to(const Json& value, bool negated) {
   JsonType type = JsonType::kNull;
-  if (value.is_boolean()) type = value.get<bool>() ? JsonType::kTrue : JsonType::kFalse;
-  else if (value.is_number()) type = JsonType::kNumber;
-  else if (value.is_string()) type = JsonType::kString;
-  else if (value.is_array()) type = JsonType::kArray;
-  else if (value.is_object()) type = JsonType::kObject;
+  if (value.is_boolean())
+    type = value.get<bool>() ? JsonType::kTrue : JsonType::kFalse;
+  else if (value.is_number())
+    type = JsonType::kNumber;
+  else if (value.is_string())
+    type = JsonType::kString;
+  else if (value.is_array())
+    type = JsonType::kArray;
+  else if (value.is_object())
+    type = JsonType::kObject;
   Union out = negated ? all_but(type) : Union{};
   Alternative a{.type = type};
   if (type == JsonType::kNumber) {
@@ -413,10 +431,14 @@ Result<Union> SchemaSets::equal_to(const Json& value, bool negated) {
       out.push_back(std::move(missing));
       out.push_back(std::move(other));
     }
-    if (negated) a.object.min = value.size() + 1;
-    else group.other = goal({literal(kTrueSchema, false, true)});
-    if (negated) a.object.required.clear();
-    else a.object.groups.push_back(std::move(group));
+    if (negated)
+      a.object.min = value.size() + 1;
+    else
+      group.other = goal({literal(kTrueSchema, false, true)});
+    if (negated)
+      a.object.required.clear();
+    else
+      a.object.groups.push_back(std::move(group));
   }
   if (type == JsonType::kNull || type == JsonType::kTrue || type == JsonType::kFalse) {
     if (negated) return out;
@@ -429,11 +451,13 @@ Result<NumberSet> SchemaSets::numbers(const Json& schema) {
   NumberSet out;
   const auto at_least = [&](Int128 value, bool open) {
     if (value <= -kFar) return;
-    if (!out.has_lo || value > out.lo || (value == out.lo && open)) out.has_lo = true, out.lo = value, out.lo_open = open;
+    if (!out.has_lo || value > out.lo || (value == out.lo && open))
+      out.has_lo = true, out.lo = value, out.lo_open = open;
   };
   const auto at_most = [&](Int128 value, bool open) {
     if (value >= kFar) return;
-    if (!out.has_hi || value < out.hi || (value == out.hi && open)) out.has_hi = true, out.hi = value, out.hi_open = open;
+    if (!out.has_hi || value < out.hi || (value == out.hi && open))
+      out.has_hi = true, out.hi = value, out.hi_open = open;
   };
   for (const char* keyword : {"minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"}) {
     const Json* value = find(schema, keyword);
@@ -581,7 +605,9 @@ Result<std::optional<Alternative>> SchemaSets::meet(const Alternative& a, const 
     case JsonType::kArray: {
       ArraySet& array = out.array;
       const std::size_t count = std::max(a.array.prefix.size(), b.array.prefix.size());
-      const auto item = [](const ArraySet& set, std::size_t i) { return i < set.prefix.size() ? set.prefix[i] : set.rest; };
+      const auto item = [](const ArraySet& set, std::size_t i) {
+        return i < set.prefix.size() ? set.prefix[i] : set.rest;
+      };
       array.prefix.clear();
       for (std::size_t i = 0; i < count; ++i) array.prefix.push_back(both(item(a.array, i), item(b.array, i)));
       array.rest = both(a.array.rest, b.array.rest);

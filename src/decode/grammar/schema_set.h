@@ -118,7 +118,7 @@ class SchemaSets {
   std::map<GoalId, bool> deciding_;
   bool met_cycle_ = false;
   std::unordered_map<std::string, DfaPtr> patterns_;
-  std::map<std::string, const Json*> anchors_;                    ///< absolute URI, with anchor
+  std::map<std::string, const Json*> anchors_;                                  ///< absolute URI, with anchor
   std::unordered_map<const Json*, std::pair<const Json*, std::string>> bases_;  ///< of schemas with $ref
   int depth_ = 0;
 };

@@ -37,7 +37,8 @@ void StateSpace::clear() {
 }
 
 std::uint32_t StateSpace::frame(std::uint32_t parent, NodeId node, NodeState state) {
-  const auto [place, fresh] = frame_ids_.emplace(Frame{parent, node, state}, static_cast<std::uint32_t>(frames_.size()));
+  const auto [place, fresh] =
+      frame_ids_.emplace(Frame{parent, node, state}, static_cast<std::uint32_t>(frames_.size()));
   if (fresh) {
     frames_.push_back(place->first);
     depths_.push_back(static_cast<std::uint16_t>(depths_[parent] + 1));

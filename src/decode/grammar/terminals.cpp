@@ -30,12 +30,18 @@ int short_escape(std::uint8_t byte) {
     case '\\':
     case '/':
       return byte;
-    case 'b': return 8;
-    case 't': return 9;
-    case 'n': return 10;
-    case 'f': return 12;
-    case 'r': return 13;
-    default: return -1;
+    case 'b':
+      return 8;
+    case 't':
+      return 9;
+    case 'n':
+      return 10;
+    case 'f':
+      return 12;
+    case 'r':
+      return 13;
+    default:
+      return -1;
   }
 }
 
@@ -184,10 +190,14 @@ bool CharTerminal::step_utf8(NodeState state, std::uint8_t byte, NodeState& next
   std::uint32_t value = 0, least = 0;
   if (state.b == kWhole) {
     if (byte < 0x80) return read(parts, byte, next);
-    if (byte >= 0xC2 && byte <= 0xDF) left = 1, value = byte & 0x1Fu;
-    else if (byte >= 0xE0 && byte <= 0xEF) left = 2, value = byte & 0x0Fu, least = 0x800;
-    else if (byte >= 0xF0 && byte <= 0xF4) left = 3, value = byte & 0x07u, least = 0x10000;
-    else return false;
+    if (byte >= 0xC2 && byte <= 0xDF)
+      left = 1, value = byte & 0x1Fu;
+    else if (byte >= 0xE0 && byte <= 0xEF)
+      left = 2, value = byte & 0x0Fu, least = 0x800;
+    else if (byte >= 0xF0 && byte <= 0xF4)
+      left = 3, value = byte & 0x07u, least = 0x10000;
+    else
+      return false;
   } else {
     if ((byte & 0xC0) != 0x80) return false;
     left = (state.b >> 3 & 3) - 1;
@@ -254,7 +264,8 @@ bool CharTerminal::step_escape(NodeState state, std::uint8_t byte, NodeState& ne
     return false;
   }
   const std::uint32_t from = std::max(lo, 0xD800u), to = std::min(hi, 0xDBFFu);  // high surrogates
-  const bool pair = from <= to && any_fits(parts, 0x10000 + ((from - 0xD800) << 10), 0x10000 + ((to - 0xD800) << 10) + 0x3FF);
+  const bool pair =
+      from <= to && any_fits(parts, 0x10000 + ((from - 0xD800) << 10), 0x10000 + ((to - 0xD800) << 10) + 0x3FF);
   if (count == 3) {
     if (unit >= 0xD800 && unit <= 0xDBFF) {
       next = {state.a, pack(kPairSlash, 0, 0, unit - 0xD800)};
@@ -296,7 +307,8 @@ bool CharTerminal::accepts(NodeState state) const {
 }
 
 std::uint64_t CharTerminal::plain_characters(NodeState state) const {
-  if (!in_string(state) || (dfa_ && !(max_ == kNoLimit && universal_[static_cast<std::size_t>(unpack(state).d)]))) return 0;
+  if (!in_string(state) || (dfa_ && !(max_ == kNoLimit && universal_[static_cast<std::size_t>(unpack(state).d)])))
+    return 0;
   return max_ == kNoLimit ? kNoLimit : max_ - unpack(state).count;
 }
 

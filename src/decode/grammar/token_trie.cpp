@@ -27,7 +27,8 @@ Trie build(std::vector<std::pair<std::string_view, TokenId>> words) {
   std::vector<std::uint32_t> path;
   std::string_view before;
   const auto close = [&](std::size_t depth) {
-    while (path.size() > depth) trie.nodes[path.back()].end = static_cast<std::uint32_t>(trie.nodes.size()), path.pop_back();
+    while (path.size() > depth)
+      trie.nodes[path.back()].end = static_cast<std::uint32_t>(trie.nodes.size()), path.pop_back();
   };
   for (const auto& [word, id] : words) {
     const auto common = static_cast<std::size_t>(

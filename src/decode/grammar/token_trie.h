@@ -12,9 +12,9 @@
 namespace kinglet::grammar {
 
 struct TrieNode {
-  std::uint32_t end;         ///< index behind the subtree
-  std::uint32_t first_token; ///< its tokens: up to the next node's first_token
-  std::uint8_t byte, depth;  ///< depth of its byte: 0 for a token's first
+  std::uint32_t end;          ///< index behind the subtree
+  std::uint32_t first_token;  ///< its tokens: up to the next node's first_token
+  std::uint8_t byte, depth;   ///< depth of its byte: 0 for a token's first
 };
 
 struct Trie {
