@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -76,7 +77,7 @@ class StateSpace {
   std::unordered_map<Frame, std::uint32_t, FrameHash> frame_ids_;
   std::vector<State> states_;
   std::unordered_multimap<std::uint64_t, StateId> state_ids_;
-  std::vector<std::array<StateId, 256>> rows_;
+  std::deque<std::array<StateId, 256>> rows_;
   std::size_t bytes_ = 0;
   StateId start_ = kDead;
 

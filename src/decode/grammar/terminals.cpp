@@ -118,14 +118,36 @@ CharTerminal::CharTerminal(DfaPtr dfa, Mode mode, std::uint64_t min, std::uint64
 
 void CharTerminal::find_universal() {
   const std::size_t count = dfa_->size(), classes = dfa_->classes();
-  universal_.assign(count, false);
-  wide_universal_.assign(count, false);
-  for (std::size_t s = 0; s < count; ++s) {
-    bool all = dfa_->label[s] >= 0;
-    for (std::size_t c = 0; c < classes && all; ++c)
-      all = dfa_->cuts[c] > kLastCodePoint || dfa_->next[s * classes + c] == static_cast<std::int32_t>(s);
-    universal_[s] = all;
+  // Classes with a character that stands in a JSON string as it is.
+  const auto plain = [&](std::size_t c) {
+    std::uint32_t lo = dfa_->cuts[c];
+    const std::uint32_t hi = c + 1 < classes ? dfa_->cuts[c + 1] - 1 : kLastCodePoint;
+    if (lo > kLastCodePoint || hi < 0x20) return false;
+    lo = std::max(lo, 0x20u);
+    return !(lo == hi && (lo == '"' || lo == '\\'));
+  };
+  std::vector<std::size_t> plain_classes;
+  for (std::size_t c = 0; c < classes; ++c)
+    if (plain(c)) plain_classes.push_back(c);
+  // The largest set of states that no plain character leaves.
+  universal_.assign(count, true);
+  std::vector<std::vector<std::int32_t>> back(count);
+  std::vector<std::int32_t> lost;
+  for (std::size_t s = 0; s < count; ++s)
+    for (const std::size_t c : plain_classes) {
+      const std::int32_t next = dfa_->next[s * classes + c];
+      if (next >= 0)
+        back[static_cast<std::size_t>(next)].push_back(static_cast<std::int32_t>(s));
+      else if (universal_[s])
+        universal_[s] = false, lost.push_back(static_cast<std::int32_t>(s));
+    }
+  while (!lost.empty()) {
+    const auto s = static_cast<std::size_t>(lost.back());
+    lost.pop_back();
+    for (const auto p : back[s])
+      if (universal_[static_cast<std::size_t>(p)]) universal_[static_cast<std::size_t>(p)] = false, lost.push_back(p);
   }
+  wide_universal_.assign(count, false);
   for (std::size_t s = 0; s < count; ++s) {
     bool all = true;
     for (std::size_t c = dfa_->class_of(128); c < classes && all; ++c) {
