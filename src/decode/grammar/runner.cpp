@@ -39,6 +39,18 @@ void Runner::walk(const Trie& trie, StateId state, std::vector<std::uint64_t>& b
   }
 }
 
+// Whether most tokens lead to states that refuse no plain character, judged by their first bytes.
+bool Runner::mostly_plain(StateId state) {
+  const Trie& trie = trie_.all();
+  std::size_t swallowed = 0, others = 0;
+  for (std::size_t i = 0; i + 1 < trie.nodes.size(); i = trie.nodes[i].end) {
+    const std::size_t tokens = trie.nodes[trie.nodes[i].end].first_token - trie.nodes[i].first_token;
+    const StateId next = space_.step(state, trie.nodes[i].byte);
+    (next != kDead && space_.swallows(next) ? swallowed : others) += tokens;
+  }
+  return swallowed > others;
+}
+
 // Starts from all plain tokens and looks only where the string is not of any characters.
 void Runner::walk_string(StateId state, std::vector<std::uint64_t>& bits) {
   const auto words = trie_.plain(trie_.longest_plain());
@@ -79,7 +91,7 @@ void Runner::fill(StateId state, std::vector<std::uint64_t>& bits) {
     for (const auto& [length, id] : trie_.long_plain())
       if (length <= plain) bits[static_cast<std::size_t>(id) / 64] |= std::uint64_t{1} << (id % 64);
     walk(trie_.special(), state, bits);
-  } else if (space_.in_string(state)) {
+  } else if (space_.in_string(state) && mostly_plain(state)) {
     walk_string(state, bits);
   } else {
     bits.assign(trie_.words(), 0);

@@ -115,6 +115,7 @@ class Runner {
   Mask& current();
   void fill(StateId state, std::vector<std::uint64_t>& bits);
   void walk(const Trie& trie, StateId state, std::vector<std::uint64_t>& bits);
+  bool mostly_plain(StateId state);
   void walk_string(StateId state, std::vector<std::uint64_t>& bits);
   void shrink();
 
