@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -17,6 +18,7 @@
 #include "cli/output.h"
 #include "cli/prompt.h"
 #include "kinglet/generate.h"
+#include "kinglet/grammar.h"
 #include "kinglet/measure.h"
 
 namespace kinglet {
@@ -55,6 +57,15 @@ constexpr OptionSpec kOptions[] = {
      .placeholder = "ID=X",
      .help = "Add X to the logit of a token; -inf forbids it",
      .repeatable = true},
+    {.name = "schema", .kind = OptionKind::kFile, .placeholder = "F", .help = "Answer with JSON of this JSON Schema"},
+    {.name = "grammar",
+     .kind = OptionKind::kFile,
+     .placeholder = "F",
+     .help = "Answer with a text of this GBNF grammar"},
+    {.name = "regex", .placeholder = "R", .help = "Answer with a text that matches as a whole"},
+    {.name = "choice", .placeholder = "A,B", .help = "Answer with one of these texts"},
+    {.name = "any-order", .kind = OptionKind::kFlag, .help = "With --schema: properties in any order"},
+    {.name = "compact", .kind = OptionKind::kFlag, .help = "With --schema: no white space between the tokens of JSON"},
 };
 
 Result<std::pair<TokenId, float>> parse_bias(const std::string& text) {
@@ -84,10 +95,40 @@ ordered_json logprobs_json(const Generation& result, const Tokenizer& tokenizer)
   return list;
 }
 
+Result<std::optional<Grammar>> grammar_option(const Arguments& arguments) {
+  int given = 0;
+  for (const char* name : {"schema", "grammar", "regex", "choice"}) given += arguments.given(name) ? 1 : 0;
+  if (given > 1)
+    return fail(ErrorCode::kInvalidArgument, "more than one of --schema, --grammar, --regex and --choice is given");
+  std::optional<Grammar> out;
+  if (arguments.given("schema")) {
+    KINGLET_TRY(const std::string text, read_file(arguments.text("schema"), kMostPromptBytes));
+    KINGLET_TRY(out, Grammar::from_schema(text, {arguments.flag("any-order"), arguments.flag("compact")}));
+  } else if (arguments.given("grammar")) {
+    KINGLET_TRY(const std::string text, read_file(arguments.text("grammar"), kMostPromptBytes));
+    KINGLET_TRY(out, Grammar::from_gbnf(text));
+  } else if (arguments.given("regex")) {
+    KINGLET_TRY(out, Grammar::from_regex(arguments.text("regex")));
+  } else if (arguments.given("choice")) {
+    std::vector<std::string> choices{""};
+    for (const char c : arguments.text("choice")) c == ',' ? choices.emplace_back() : choices.back() += c;
+    KINGLET_TRY(out, Grammar::from_choices(choices));
+  }
+  return out;
+}
+
 struct Session {
   std::shared_ptr<const Model> model;
   std::unique_ptr<Engine> engine;
   std::optional<PromptMaker> prompts;
+  std::optional<Grammar> grammar;
+  std::shared_ptr<const GrammarVocabulary> vocabulary;
+  double compile_ms = 0;
+
+  /// Lets a request say only what the grammar allows.
+  void constrain(GenerateRequest& request) const {
+    if (grammar) request.processors.push_back(make_grammar_processor(*grammar, vocabulary));
+  }
   GenerateOptions options;
   double load_ms = 0;
 };
@@ -108,6 +149,7 @@ ordered_json result_json(const Generation& result, const Session& session) {
                             {"drafted", result.drafted},
                             {"accepted", result.accepted},
                             {"target_passes", result.target_passes}};
+  if (session.grammar) value["grammar"] = {{"compile_ms", session.compile_ms}};
   if (session.options.logprobs > 0) value["logprobs"] = logprobs_json(result, session.model->tokenizer());
   if (result.error) value["error"] = {{"message", result.error->message}, {"hint", result.error->hint}};
   return value;
@@ -136,6 +178,9 @@ Result<Session> open_session(const Arguments& arguments) {
     KINGLET_TRY(const auto bias, parse_bias(text));
     session.options.logit_bias.push_back(bias);
   }
+  const auto compiling = std::chrono::steady_clock::now();
+  KINGLET_TRY(session.grammar, grammar_option(arguments));
+  session.compile_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - compiling).count();
   KINGLET_TRY(const EngineOptions engine, engine_options(arguments));
   const auto start = std::chrono::steady_clock::now();
   KINGLET_TRY(session.model, load_model(arguments.positional()[0], arguments));
@@ -143,6 +188,12 @@ Result<Session> open_session(const Arguments& arguments) {
   KINGLET_TRY(session.engine, Engine::create(session.model, engine));
   session.load_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   KINGLET_TRY(session.prompts, PromptMaker::make(session.model, arguments.flag("raw")));
+  if (session.grammar) {
+    session.vocabulary = std::make_shared<const GrammarVocabulary>(session.model->tokenizer());
+    GrammarMatcher matcher(*session.grammar, session.vocabulary);
+    if (matcher.allowed().empty())
+      return fail(ErrorCode::kInvalidArgument, "no text of this model's tokens meets the schema or grammar");
+  }
   return session;
 }
 
@@ -158,6 +209,7 @@ Result<void> run_one(const Arguments& arguments) {
   GenerateRequest request;
   KINGLET_TRY(request.prompt, session.prompts->from_text(text, arguments.text("system")));
   request.options = session.options;
+  session.constrain(request);
   const bool json = arguments.flag("json"), terminal = isatty(STDOUT_FILENO) != 0;
   Result<void> printed;
   if (!json)
@@ -200,6 +252,7 @@ Result<std::vector<GenerateRequest>> read_prompts(const std::string& path, const
     } else {
       return fail(ErrorCode::kInvalidArgument, "expected {\"prompt\": \"…\"} or {\"messages\": […]}", "", place);
     }
+    session.constrain(request);
     requests.push_back(std::move(request));
   }
   return requests;

@@ -1,0 +1,169 @@
+#include <charconv>
+#include <chrono>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/try.h"
+#include "cli/command.h"
+#include "cli/generation.h"
+#include "cli/output.h"
+#include "cli/text_lines.h"
+#include "kinglet/grammar.h"
+
+namespace kinglet {
+namespace {
+
+using nlohmann::ordered_json;
+using Clock = std::chrono::steady_clock;
+
+constexpr OptionSpec kOptions[] = {
+    {.name = "cases",
+     .kind = OptionKind::kFile,
+     .placeholder = "C.jsonl",
+     .help = "One {\"schema\", \"grammar\" or \"regex\": …, \"tests\": [{\"data\": …, \"valid\": …}]} a line"},
+    {.name = "any-order", .kind = OptionKind::kFlag, .help = "Properties in any order"},
+    {.name = "compact", .kind = OptionKind::kFlag, .help = "No white space between the tokens of JSON"},
+};
+
+double milliseconds_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+// json.dumps(value, ensure_ascii=False): ", " and ": " between.
+void python_json(const ordered_json& value, std::string& out) {
+  if (value.is_object() || value.is_array()) {
+    const bool object = value.is_object();
+    out += object ? '{' : '[';
+    bool first = true;
+    for (auto it = value.begin(); it != value.end(); ++it) {
+      if (!first) out += ", ";
+      first = false;
+      if (object) out += dump_json(ordered_json(it.key())) + ": ";
+      python_json(*it, out);
+    }
+    out += object ? '}' : ']';
+  } else if (value.is_number_float()) {
+    // The shortest digits, as Python has them too; it writes exponents from 1e16 on and below 1e-4.
+    const double number = value.get<double>(), size = number < 0 ? -number : number;
+    const bool exponent = size >= 1e16 || (size != 0 && size < 1e-4);
+    char buffer[400];
+    const auto end = std::to_chars(buffer, buffer + sizeof buffer, number,
+                                   exponent ? std::chars_format::scientific : std::chars_format::fixed);
+    const std::string_view text(buffer, static_cast<std::size_t>(end.ptr - buffer));
+    out += text;
+    if (!exponent && text.find('.') == std::string_view::npos) out += ".0";
+  } else {
+    out += dump_json(value);
+  }
+}
+
+Result<Grammar> compile(const ordered_json& one, const SchemaOptions& options) {
+  if (one.contains("schema")) return Grammar::from_schema(dump_json(one["schema"]), options);
+  for (const char* kind : {"grammar", "regex"}) {
+    if (!one.contains(kind)) continue;
+    if (!one[kind].is_string()) break;
+    const std::string text = one[kind].get<std::string>();
+    return kind[0] == 'g' ? Grammar::from_gbnf(text) : Grammar::from_regex(text);
+  }
+  return fail(ErrorCode::kInvalidArgument, "a case has \"schema\", \"grammar\" or \"regex\"");
+}
+
+ordered_json run_test(GrammarMatcher& matcher, const Tokenizer& tokenizer, const std::string& text,
+                      ordered_json& mask_us) {
+  matcher.reset();
+  const auto tokens = tokenizer.encode(text);
+  const auto mask = [&] {
+    const auto start = Clock::now();
+    const auto bits = matcher.mask();
+    mask_us.push_back(1000 * milliseconds_since(start));
+    return bits;
+  };
+  bool accepted = true;
+  std::size_t fed = 0;
+  for (const TokenId id : tokens) {
+    const auto bits = mask();
+    const auto at = static_cast<std::size_t>(id);
+    accepted = id >= 0 && at / 64 < bits.size() && (bits[at / 64] >> (at % 64) & 1) != 0 && matcher.accept(id);
+    if (!accepted) break;
+    ++fed;
+  }
+  if (accepted) {
+    mask();
+    accepted = matcher.is_complete();
+  }
+  return {{"accepted", accepted}, {"tokens", fed}};
+}
+
+ordered_json run_case(const ordered_json& one, const SchemaOptions& options, const Tokenizer& tokenizer,
+                      const std::shared_ptr<const GrammarVocabulary>& vocabulary, std::size_t index) {
+  ordered_json out = {{"index", index}, {"error", nullptr}, {"compile_ms", 0.0}, {"first_mask_ms", 0.0}};
+  out["tests"] = ordered_json::array();
+  out["mask_us"] = ordered_json::array();
+  const auto start = Clock::now();
+  auto grammar = compile(one, options);
+  out["compile_ms"] = milliseconds_since(start);
+  if (!grammar) {
+    out["error"] = grammar.error().message;
+    return out;
+  }
+  GrammarMatcher matcher(std::move(*grammar), vocabulary);
+  matcher.mask();
+  out["first_mask_ms"] = milliseconds_since(start);
+  if (!one.contains("tests") || !one["tests"].is_array()) return out;
+  for (const auto& test : one["tests"]) {
+    if (!test.is_object() || !test.contains("data")) continue;
+    std::string text;
+    if (one.contains("schema") || !test["data"].is_string())
+      python_json(test["data"], text);
+    else
+      text = test["data"].get<std::string>();
+    out["tests"].push_back(run_test(matcher, tokenizer, text, out["mask_us"]));
+  }
+  return out;
+}
+
+Result<void> run(const Arguments& arguments) {
+  if (arguments.positional()[0] != "test")
+    return fail(ErrorCode::kInvalidArgument, "expected 'test', found '" + arguments.positional()[0] + "'");
+  if (!arguments.given("cases")) return fail(ErrorCode::kInvalidArgument, "--cases is missing");
+  KINGLET_TRY(const auto checkpoint, open_model(arguments.positional()[1]));
+  KINGLET_TRY(const auto tokenizer, load_tokenizer(checkpoint->metadata()));
+  const auto vocabulary = std::make_shared<const GrammarVocabulary>(*tokenizer);
+  KINGLET_TRY(const std::string cases, read_file(arguments.text("cases"), std::uint64_t{1} << 30));
+  const SchemaOptions options{.any_order = arguments.flag("any-order"), .compact = arguments.flag("compact")};
+  std::size_t index = 0;
+  for (const std::string_view line : text_lines(cases)) {
+    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    KINGLET_TRY(const ordered_json one, parse_json(line, arguments.text("cases")));
+    const ordered_json result = run_case(one, options, *tokenizer, vocabulary, index++);
+    std::fputs((dump_json(result) + "\n").c_str(), stdout);
+  }
+  return {};
+}
+
+constexpr std::span<const OptionSpec> kSets[] = {kOptions};
+constexpr std::string_view kExamples[] = {
+    "kinglet grammar test smollm2-135m-instruct --cases cases.jsonl --json  # verdicts and times of masks"};
+
+}  // namespace
+
+extern const Command command_grammar;
+const Command command_grammar = {
+    .name = "grammar",
+    .group = CommandGroup::kMeasure,
+    .summary = "Check texts against schemas, grammars and expressions",
+    .usage = "test MODEL --cases C.jsonl [options]",
+    .description =
+        "Feeds each text's tokens to the automaton of its schema, grammar or regular expression, with a mask "
+        "before each. A text is accepted if every token was allowed and the text may end after the last.",
+    .options = kSets,
+    .examples = kExamples,
+    .min_positional = 2,
+    .max_positional = 2,
+    .run = run,
+};
+
+}  // namespace kinglet

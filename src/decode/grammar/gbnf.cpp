@@ -1,0 +1,487 @@
+// GBNF, llama.cpp's EBNF: rules of texts, character classes, groups and repetitions. Rules without recursion become one
+// finite automaton; the others call one another.
+#include <algorithm>
+#include <map>
+
+#include "base/try.h"
+#include "decode/grammar/compile.h"
+
+namespace kinglet::grammar {
+namespace {
+
+constexpr int kDepth = 128;
+constexpr std::size_t kMostInlined = 2'000;  ///< nodes of a rule that others take in
+
+struct RuleText {
+  std::string name;
+  AstPtr body;
+};
+
+class Parser {
+ public:
+  Parser(std::u32string_view text, Budget& budget) : text_(text), budget_(budget) {}
+  std::vector<RuleText> rules;
+
+  Result<void> parse() {
+    space();
+    while (at_ < text_.size()) {
+      const std::string name = word();
+      if (name.empty()) return error("a rule's name is expected");
+      if (!define()) return error("\"::=\" is expected");
+      const std::uint32_t id = rule(name);
+      if (rules[id].body) return error("the rule \"" + name + "\" stands twice,");
+      KINGLET_TRY(rules[id].body, choice(0));
+      space();
+      if (at_ < text_.size() && text_[at_] == U';') ++at_, space();
+    }
+    for (const RuleText& r : rules)
+      if (!r.body) return fail(ErrorCode::kInvalidArgument, "grammar: the rule \"" + r.name + "\" is not defined");
+    if (rules.empty()) return fail(ErrorCode::kInvalidArgument, "grammar: there is no rule");
+    return {};
+  }
+
+ private:
+  tl::unexpected<Error> error(std::string_view what) const {
+    const auto line =
+        1 + std::count(text_.begin(), text_.begin() + static_cast<std::ptrdiff_t>(std::min(at_, text_.size())), U'\n');
+    return fail(ErrorCode::kInvalidArgument, "grammar: " + std::string(what) + " in line " + std::to_string(line));
+  }
+  static bool is_word(char32_t c) {
+    return (c >= U'a' && c <= U'z') || (c >= U'A' && c <= U'Z') || (c >= U'0' && c <= U'9') || c == U'-' || c == U'_';
+  }
+  void space() {
+    while (at_ < text_.size()) {
+      if (text_[at_] == U'#') {
+        while (at_ < text_.size() && text_[at_] != U'\n') ++at_;
+      } else if (text_[at_] == U' ' || text_[at_] == U'\t' || text_[at_] == U'\n' || text_[at_] == U'\r') {
+        ++at_;
+      } else {
+        return;
+      }
+    }
+  }
+  std::string word() {
+    std::string out;
+    while (at_ < text_.size() && is_word(text_[at_])) out += static_cast<char>(text_[at_++]);
+    space();
+    return out;
+  }
+  bool define() {
+    for (const std::u32string_view sign : {U"::=", U":=", U"="})
+      if (text_.substr(at_, sign.size()) == sign) {
+        at_ += sign.size();
+        space();
+        return true;
+      }
+    return false;
+  }
+  std::uint32_t rule(const std::string& name) {
+    const auto [place, fresh] = ids_.emplace(name, static_cast<std::uint32_t>(rules.size()));
+    if (fresh) rules.push_back({name, nullptr});
+    return place->second;
+  }
+
+  Result<AstPtr> choice(int depth) {
+    if (depth > kDepth) return fail(ErrorCode::kExhausted, "grammar: groups nested too deeply");
+    std::vector<AstPtr> parts;
+    while (true) {
+      KINGLET_TRY(AstPtr part, sequence(depth));
+      parts.push_back(std::move(part));
+      if (at_ >= text_.size() || text_[at_] != U'|') break;
+      ++at_;
+      space();
+    }
+    return ast_choice(std::move(parts));
+  }
+
+  Result<AstPtr> sequence(int depth) {
+    std::vector<AstPtr> parts;
+    while (at_ < text_.size() && text_[at_] != U'|' && text_[at_] != U')' && text_[at_] != U';') {
+      if (!budget_.spend(1)) return over_budget("a grammar");
+      AstPtr part;
+      if (is_word(text_[at_])) {
+        const std::size_t before = at_;
+        const std::string name = word();
+        if (define()) {  // the next rule begins
+          at_ = before;
+          break;
+        }
+        Ast call;
+        call.kind = Ast::Kind::kRule;
+        call.rule = rule(name);
+        part = std::make_shared<const Ast>(std::move(call));
+      } else {
+        KINGLET_TRY(part, atom(depth));
+      }
+      KINGLET_TRY(part, repeated(std::move(part)));
+      parts.push_back(std::move(part));
+    }
+    return ast_sequence(std::move(parts));
+  }
+
+  Result<AstPtr> repeated(AstPtr part) {
+    for (int times = 0; at_ < text_.size(); ++times) {
+      if (times > kDepth) return over_budget("repeated repetitions");
+      const char32_t c = text_[at_];
+      int min = 0, max = -1;
+      if (c == U'*') {
+        ++at_;
+      } else if (c == U'+') {
+        min = 1, ++at_;
+      } else if (c == U'?') {
+        max = 1, ++at_;
+      } else if (c == U'{') {
+        ++at_;
+        min = number();
+        max = min;
+        if (at_ < text_.size() && text_[at_] == U',') {
+          ++at_;
+          max = number();
+          if (min < 0) min = 0;
+        }
+        if (min < 0 || at_ >= text_.size() || text_[at_] != U'}' || (max >= 0 && max < min))
+          return error("a malformed repetition");
+        if (min > 100'000 || max > 100'000) return over_budget("a repetition");
+        ++at_;
+      } else {
+        break;
+      }
+      space();
+      part = ast_repeat(std::move(part), min, max);
+    }
+    return part;
+  }
+
+  int number() {
+    int value = -1;
+    space();
+    while (at_ < text_.size() && text_[at_] >= U'0' && text_[at_] <= U'9')
+      value = std::min(1'000'000, std::max(value, 0) * 10 + static_cast<int>(text_[at_++] - U'0'));
+    space();
+    return value;
+  }
+
+  Result<AstPtr> atom(int depth) {
+    const char32_t c = text_[at_++];
+    if (c == U'(') {
+      space();
+      KINGLET_TRY(AstPtr inner, choice(depth + 1));
+      if (at_ >= text_.size() || text_[at_] != U')') return error("a missing ')'");
+      ++at_;
+      space();
+      return inner;
+    }
+    if (c == U'"' || c == U'\'') {
+      std::u32string text;
+      while (at_ < text_.size() && text_[at_] != c) {
+        KINGLET_TRY(const char32_t code, character());
+        text += code;
+      }
+      if (at_ >= text_.size()) return error("a text without an end");
+      ++at_;
+      space();
+      return ast_text(text);
+    }
+    if (c == U'.') {
+      space();
+      return ast_chars({{0, kLastCodePoint}});
+    }
+    if (c != U'[') return error("an unexpected character");
+    const bool negated = at_ < text_.size() && text_[at_] == U'^';
+    if (negated) ++at_;
+    CharSet set;
+    while (at_ < text_.size() && text_[at_] != U']') {
+      KINGLET_TRY(const char32_t low, character());
+      char32_t high = low;
+      if (at_ + 1 < text_.size() && text_[at_] == U'-' && text_[at_ + 1] != U']') {
+        ++at_;
+        KINGLET_TRY(high, character());
+      }
+      if (high < low) return error("a range out of order");
+      set.push_back({low, high});
+    }
+    if (at_ >= text_.size()) return error("a missing ']'");
+    ++at_;
+    space();
+    normalise(set);
+    return ast_chars(negated ? complement(set) : std::move(set));
+  }
+
+  Result<char32_t> character() {
+    const char32_t c = text_[at_++];
+    if (c != U'\\') return c;
+    if (at_ >= text_.size()) return error("a '\\' at the end");
+    const char32_t e = text_[at_++];
+    switch (e) {
+      case U'n':
+        return U'\n';
+      case U'r':
+        return U'\r';
+      case U't':
+        return U'\t';
+      case U'x':
+      case U'u':
+      case U'U': {
+        char32_t code = 0;
+        for (int i = e == U'x' ? 2 : e == U'u' ? 4 : 8; i > 0; --i, ++at_) {
+          const char32_t d = at_ < text_.size() ? text_[at_] : U' ';
+          const int digit = d >= U'0' && d <= U'9'   ? static_cast<int>(d - U'0')
+                            : d >= U'a' && d <= U'f' ? static_cast<int>(d - U'a') + 10
+                            : d >= U'A' && d <= U'F' ? static_cast<int>(d - U'A') + 10
+                                                     : -1;
+          if (digit < 0 || code > kLastCodePoint) return error("a malformed escape");
+          code = code * 16 + static_cast<char32_t>(digit);
+        }
+        if (code > kLastCodePoint) return error("a code point out of range");
+        return code;
+      }
+      default:
+        if (is_word(e)) return error("an unknown escape");
+        return e;
+    }
+  }
+
+  std::u32string_view text_;
+  Budget& budget_;
+  std::size_t at_ = 0;
+  std::map<std::string, std::uint32_t> ids_;
+};
+
+/// Empty transitions and calls between positions of one rule.
+class RuleCaller final : public Caller {
+ public:
+  struct Position {
+    std::vector<Edge> calls;
+    std::vector<std::uint32_t> skips;
+  };
+  std::vector<Position> positions;
+  std::uint32_t entry = 0, exit = 0;
+
+  NodeState start() const override { return {entry, 0}; }
+  bool edges(NodeState state, std::vector<Edge>& out) const override {
+    std::vector<std::uint32_t> stack{static_cast<std::uint32_t>(state.a)}, seen;
+    bool ends = false;
+    while (!stack.empty()) {
+      const std::uint32_t at = stack.back();
+      stack.pop_back();
+      if (std::find(seen.begin(), seen.end(), at) != seen.end()) continue;
+      seen.push_back(at);
+      ends = ends || at == exit;
+      out.insert(out.end(), positions[at].calls.begin(), positions[at].calls.end());
+      stack.insert(stack.end(), positions[at].skips.begin(), positions[at].skips.end());
+    }
+    return ends;
+  }
+};
+
+class Compiler {
+ public:
+  Compiler(std::vector<RuleText>& rules, Machine& machine, Budget& budget)
+      : rules_(rules), machine_(machine), budget_(budget), inlined_(rules.size()), mark_(rules.size(), 0) {}
+
+  Result<void> compile(std::uint32_t root) {
+    for (std::uint32_t r = 0; r < rules_.size(); ++r) {
+      KINGLET_TRY(const bool flat, flatten(r, 0));
+      (void)flat;
+    }
+    KINGLET_CHECK(check_left_recursion());
+    std::vector<RuleCaller*> callers;
+    for (std::uint32_t r = 0; r < rules_.size(); ++r) {
+      auto caller = std::make_unique<RuleCaller>();
+      callers.push_back(caller.get());
+      machine_.add(std::unique_ptr<const Caller>(std::move(caller)));
+    }
+    for (std::uint32_t r = 0; r < rules_.size(); ++r) {
+      RuleCaller& caller = *callers[r];
+      caller.positions.resize(1);
+      KINGLET_TRY(caller.entry, build(inlined_[r] ? inlined_[r] : expanded(rules_[r].body), 0, caller));
+    }
+    machine_.root = root;
+    return {};
+  }
+
+ private:
+  static std::size_t size(const Ast& ast) {
+    std::size_t n = 1;
+    for (const AstPtr& part : ast.parts) n += size(*part);
+    return n;
+  }
+  /// `ast` with the rules that could be flattened in their places.
+  AstPtr expanded(const AstPtr& ast) const {
+    if (ast->kind == Ast::Kind::kRule) return inlined_[ast->rule] ? inlined_[ast->rule] : ast;
+    if (ast->parts.empty()) return ast;
+    Ast copy = *ast;
+    for (AstPtr& part : copy.parts) part = expanded(part);
+    return std::make_shared<const Ast>(std::move(copy));
+  }
+  void calls(const Ast& ast, std::vector<std::uint32_t>& out) const {
+    if (ast.kind == Ast::Kind::kRule) out.push_back(ast.rule);
+    for (const AstPtr& part : ast.parts) calls(*part, out);
+  }
+  Result<bool> flatten(std::uint32_t rule, int depth) {
+    if (mark_[rule] == 2) return inlined_[rule] != nullptr;
+    if (mark_[rule] == 1 || depth > kDepth) return false;
+    mark_[rule] = 1;
+    std::vector<std::uint32_t> called;
+    calls(*rules_[rule].body, called);
+    bool flat = true;
+    for (const std::uint32_t other : called) {
+      KINGLET_TRY(const bool one, flatten(other, depth + 1));
+      flat = flat && one;
+    }
+    if (flat) {
+      std::size_t total = size(*rules_[rule].body);
+      for (const std::uint32_t other : called) total += size(*inlined_[other]);
+      if (!budget_.spend(total)) return over_budget("a grammar");
+      if (total <= kMostInlined) inlined_[rule] = expanded(rules_[rule].body);
+    }
+    mark_[rule] = 2;
+    return inlined_[rule] != nullptr;
+  }
+
+  // Whether `ast` can be empty, and the rules that it may begin with.
+  bool first(const Ast& ast, std::vector<std::uint32_t>& out) const {
+    switch (ast.kind) {
+      case Ast::Kind::kChars:
+        return false;
+      case Ast::Kind::kRule:
+        out.push_back(ast.rule);
+        return nullable_[ast.rule];
+      case Ast::Kind::kRepeat:
+        return first(*ast.parts[0], out) || ast.min == 0;
+      case Ast::Kind::kSequence:
+        for (const AstPtr& part : ast.parts)
+          if (!first(*part, out)) return false;
+        return true;
+      case Ast::Kind::kChoice: {
+        bool empty = false;
+        for (const AstPtr& part : ast.parts) empty = first(*part, out) || empty;
+        return empty;
+      }
+    }
+    return false;
+  }
+  Result<void> check_left_recursion() {
+    nullable_.assign(rules_.size(), false);
+    std::vector<std::vector<std::uint32_t>> firsts(rules_.size());
+    for (bool changed = true; changed;) {
+      changed = false;
+      for (std::uint32_t r = 0; r < rules_.size(); ++r) {
+        firsts[r].clear();
+        const bool empty = first(*rules_[r].body, firsts[r]);
+        if (!budget_.spend(firsts[r].size() + 10)) return over_budget("a grammar");
+        if (empty && !nullable_[r]) nullable_[r] = changed = true;
+      }
+    }
+    std::vector<int> open(rules_.size(), 0);
+    for (std::uint32_t r = 0; r < rules_.size(); ++r) {
+      if (open[r] != 0) continue;
+      std::vector<std::pair<std::uint32_t, std::size_t>> path{{r, 0}};
+      open[r] = 1;
+      while (!path.empty()) {
+        auto& [at, next] = path.back();
+        if (next == firsts[at].size()) {
+          open[at] = 2;
+          path.pop_back();
+          continue;
+        }
+        const std::uint32_t to = firsts[at][next++];
+        if (open[to] == 1)
+          return fail(ErrorCode::kUnsupported, "grammar: the rule \"" + rules_[to].name + "\" begins with itself",
+                      "Write left recursion as a repetition: a ::= b (\",\" b)*.");
+        if (open[to] == 0) open[to] = 1, path.emplace_back(to, 0);
+      }
+    }
+    return {};
+  }
+
+  std::uint32_t add(RuleCaller& caller) {
+    caller.positions.emplace_back();
+    return static_cast<std::uint32_t>(caller.positions.size() - 1);
+  }
+  Result<std::uint32_t> build(const AstPtr& ast, std::uint32_t to, RuleCaller& caller) {
+    if (!budget_.spend(4) || !budget_.hold(64)) return over_budget("a grammar");
+    if (ast->kind == Ast::Kind::kRule || !has_rules(*ast)) {
+      const std::uint32_t at = add(caller);
+      NodeId callee = ast->rule;
+      if (ast->kind != Ast::Kind::kRule) {
+        KINGLET_TRY(DfaPtr dfa, make_dfa(ast, false, budget_));
+        if (dfa->empty()) return at;
+        callee = machine_.add(std::make_unique<CharTerminal>(std::move(dfa), CharTerminal::Mode::kPlain));
+      }
+      caller.positions[at].calls.push_back({callee, {to, 0}});
+      return at;
+    }
+    if (ast->kind == Ast::Kind::kSequence) {
+      // Neighbours without calls become one automaton.
+      for (std::size_t i = ast->parts.size(); i > 0;) {
+        std::size_t from = i - 1;
+        if (!has_rules(*ast->parts[from]))
+          while (from > 0 && !has_rules(*ast->parts[from - 1])) --from;
+        const auto begin = ast->parts.begin();
+        std::vector<AstPtr> run(begin + static_cast<std::ptrdiff_t>(from), begin + static_cast<std::ptrdiff_t>(i));
+        KINGLET_TRY(to, build(ast_sequence(std::move(run)), to, caller));
+        i = from;
+      }
+      return to;
+    }
+    if (ast->kind == Ast::Kind::kChoice) {
+      const std::uint32_t at = add(caller);
+      std::vector<AstPtr> flat;
+      for (const AstPtr& part : ast->parts) {
+        if (!has_rules(*part)) {
+          flat.push_back(part);
+          continue;
+        }
+        KINGLET_TRY(const std::uint32_t entry, build(part, to, caller));
+        caller.positions[at].skips.push_back(entry);
+      }
+      if (!flat.empty()) {
+        KINGLET_TRY(const std::uint32_t entry, build(ast_choice(std::move(flat)), to, caller));
+        caller.positions[at].skips.push_back(entry);
+      }
+      return at;
+    }
+    const AstPtr& body = ast->parts[0];
+    if (ast->max < 0) {
+      const std::uint32_t loop = add(caller);
+      KINGLET_TRY(const std::uint32_t entry, build(body, loop, caller));
+      caller.positions[loop].skips = {to, entry};
+      to = loop;
+    }
+    for (int i = ast->min; i < ast->max; ++i) {
+      KINGLET_TRY(const std::uint32_t entry, build(body, to, caller));
+      const std::uint32_t at = add(caller);
+      caller.positions[at].skips = {entry, to};
+      to = at;
+    }
+    for (int i = 0; i < ast->min; ++i) {
+      KINGLET_TRY(to, build(body, to, caller));
+    }
+    return to;
+  }
+
+  std::vector<RuleText>& rules_;
+  Machine& machine_;
+  Budget& budget_;
+  std::vector<AstPtr> inlined_;
+  std::vector<int> mark_;
+  std::vector<bool> nullable_;
+};
+
+}  // namespace
+
+Result<void> compile_gbnf(std::string_view text, Machine& machine) {
+  const auto codes = decode_utf8(text);
+  if (!codes) return fail(ErrorCode::kInvalidArgument, "grammar: not valid UTF-8");
+  Budget budget;
+  if (codes->size() > (std::size_t{4} << 20)) return over_budget("a grammar");
+  Parser parser(*codes, budget);
+  KINGLET_CHECK(parser.parse());
+  std::uint32_t root = 0;
+  for (std::uint32_t r = 0; r < parser.rules.size(); ++r)
+    if (parser.rules[r].name == "root") root = r;
+  return Compiler(parser.rules, machine, budget).compile(root);
+}
+
+}  // namespace kinglet::grammar

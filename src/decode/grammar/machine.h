@@ -1,0 +1,165 @@
+// The pushdown automaton that every kind of grammar compiles to: nodes that read bytes (terminals) and nodes that call
+// others (rules, objects, arrays). States of nodes are plain values, so that nothing is built before it is reached.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "decode/grammar/dfa.h"
+
+namespace kinglet::grammar {
+
+using NodeId = std::uint32_t;
+
+struct NodeState {
+  std::uint64_t a = 0, b = 0;
+  bool operator==(const NodeState&) const = default;
+};
+
+/// Reads bytes. step() is false where the byte is not allowed; every state that it gives can still be completed.
+class Terminal {
+ public:
+  virtual ~Terminal() = default;
+  virtual NodeState start() const { return {}; }
+  virtual bool step(NodeState state, std::uint8_t byte, NodeState& next) const = 0;
+  virtual bool accepts(NodeState state) const = 0;
+  /// How many characters may still follow where the state is inside a JSON string of any characters: tokens of at most
+  /// so many plain characters are allowed. 0: not such a state.
+  virtual std::uint64_t plain_characters(NodeState) const { return 0; }
+  /// Inside a JSON string of many possible texts.
+  virtual bool in_string(NodeState) const { return false; }
+  /// Whatever plain characters complete and follow what was read, they are allowed.
+  virtual bool swallows(NodeState) const { return false; }
+  /// A state with the same allowed tokens, if none has more than `longest` characters.
+  virtual NodeState canonical(NodeState state, std::uint64_t /*longest*/) const { return state; }
+};
+
+struct Edge {
+  NodeId callee;
+  NodeState target;
+};
+
+/// Calls other nodes.
+class Caller {
+ public:
+  virtual ~Caller() = default;
+  virtual NodeState start() const { return {}; }
+  /// Appends what may be called in this state; true where the node may end here.
+  virtual bool edges(NodeState state, std::vector<Edge>& out) const = 0;
+};
+
+struct Node {
+  std::unique_ptr<const Terminal> terminal;  ///< one of the two
+  std::unique_ptr<const Caller> caller;
+};
+
+class Machine {
+ public:
+  std::vector<Node> nodes;
+  NodeId root = 0;
+
+  NodeId add(std::unique_ptr<const Terminal> terminal) {
+    nodes.push_back({std::move(terminal), nullptr});
+    return static_cast<NodeId>(nodes.size() - 1);
+  }
+  NodeId add(std::unique_ptr<const Caller> caller) {
+    nodes.push_back({nullptr, std::move(caller)});
+    return static_cast<NodeId>(nodes.size() - 1);
+  }
+};
+
+/// Fixed text; '\x01' stands for white space that may be left away.
+class TextTerminal final : public Terminal {
+ public:
+  explicit TextTerminal(std::string text) : text_(std::move(text)) {}
+  bool step(NodeState state, std::uint8_t byte, NodeState& next) const override;
+  bool accepts(NodeState state) const override;
+
+ private:
+  std::string text_;
+};
+
+/// Texts of an automaton over code points, read as UTF-8 or as the inside of a JSON string.
+class CharTerminal final : public Terminal {
+ public:
+  enum class Mode {
+    kPlain,      ///< as they are
+    kJson,       ///< quoted, with every escape of JSON
+    kCanonical,  ///< quoted, escapes only where JSON needs them
+  };
+  static constexpr std::uint64_t kNoLimit = ~std::uint64_t{0};
+  /// Null: any characters. Lengths are in code points.
+  CharTerminal(DfaPtr dfa, Mode mode, std::uint64_t min = 0, std::uint64_t max = kNoLimit);
+  NodeState start() const override;
+  bool step(NodeState state, std::uint8_t byte, NodeState& next) const override;
+  bool accepts(NodeState state) const override;
+  std::uint64_t plain_characters(NodeState state) const override;
+  bool in_string(NodeState state) const override;
+  bool swallows(NodeState state) const override;
+  NodeState canonical(NodeState state, std::uint64_t longest) const override;
+  bool empty() const { return empty_; }
+
+ private:
+  struct Parts {
+    std::int32_t d;
+    std::uint64_t count;
+  };
+  Parts unpack(NodeState state) const { return {static_cast<std::int32_t>(state.a % states_), state.a / states_}; }
+  void find_universal();
+  bool read(Parts parts, std::uint32_t code, NodeState& next) const;
+  bool fits(std::int32_t d, std::uint64_t count) const;
+  bool any_fits(Parts parts, std::uint32_t lo, std::uint32_t hi) const;
+  bool step_utf8(NodeState state, std::uint8_t byte, NodeState& next) const;
+  bool step_escape(NodeState state, std::uint8_t byte, NodeState& next) const;
+
+  DfaPtr dfa_;
+  Mode mode_;
+  std::uint64_t min_, max_, states_;
+  std::vector<std::uint64_t> shortest_, longest_;  ///< characters to an accepting state, where lengths are bounded
+  std::vector<bool> universal_, wide_universal_;   ///< all characters (those from 128 on) lead to universal states
+  bool empty_ = false;
+};
+
+/// Exact decimal numbers: mantissa / 10^scale.
+using Int128 = __int128;
+
+struct NumberSet {
+  static constexpr int kScale = 12;
+  bool has_lo = false, has_hi = false, lo_open = false, hi_open = false;
+  Int128 lo = 0, hi = 0;  ///< in units of 10^-kScale
+  Int128 step = 0;        ///< a multiple of this; 0: anything
+  enum class Fraction { kAny, kZero, kNonZero } fraction = Fraction::kAny;
+
+  bool empty() const;
+  /// Whether some number of the set lies in [from, to), or is `from` itself.
+  bool meets(Int128 from, Int128 to) const;
+  bool contains(Int128 value) const;
+  NumberSet mirrored() const;
+};
+inline constexpr Int128 kUnit = 1'000'000'000'000;  ///< 10^kScale
+
+class NumberTerminal final : public Terminal {
+ public:
+  explicit NumberTerminal(const NumberSet& set);
+  bool step(NodeState state, std::uint8_t byte, NodeState& next) const override;
+  bool accepts(NodeState state) const override;
+
+ private:
+  struct Parts;
+  struct Side {
+    NumberSet set;
+    Int128 cap = 0;      ///< magnitudes above are alike, in units
+    bool free = false;   ///< any exponent
+    bool large = false;  ///< exponents from 16 on
+    bool possible = true;
+  };
+  bool feasible(const Parts& parts) const;
+  void fold(Parts& parts) const;
+  bool step_exponent(Parts parts, std::uint8_t byte, NodeState& next) const;
+  const Side& side(const Parts& parts) const;
+  Side sides_[2];
+};
+
+}  // namespace kinglet::grammar

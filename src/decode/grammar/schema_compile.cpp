@@ -1,0 +1,389 @@
+// Alternatives of a JSON Schema to nodes of the automaton.
+#include <algorithm>
+#include <set>
+
+#include "base/json.h"
+#include "base/try.h"
+#include "decode/grammar/schema_set.h"
+
+namespace kinglet::grammar {
+namespace {
+
+constexpr std::uint64_t kMostTracked = 30;  ///< properties whose presence must be remembered
+
+class ChoiceCaller final : public Caller {
+ public:
+  std::vector<NodeId> parts;
+  bool edges(NodeState state, std::vector<Edge>& out) const override {
+    if (state.a == 1) return true;
+    for (const NodeId part : parts) out.push_back({part, {1, 0}});
+    return false;
+  }
+};
+
+struct Punctuation {
+  NodeId open_array, close_array, open_object, close_object, comma;
+};
+
+enum Step : std::uint64_t { kBegin, kFirst, kAfterItem, kNextItem, kDone, kValue };
+
+class ArrayCaller final : public Caller {
+ public:
+  std::vector<NodeId> prefix;
+  NodeId rest = 0;
+  std::uint64_t min = 0, max = kUnbounded;
+  Punctuation marks;
+
+  bool edges(NodeState state, std::vector<Edge>& out) const override {
+    const std::uint64_t count = state.b;
+    const auto item = [&] {
+      const NodeId node = count < prefix.size() ? prefix[count] : rest;
+      std::uint64_t next = count + 1;
+      if (max == kUnbounded) next = std::min<std::uint64_t>(next, std::max<std::uint64_t>(min, prefix.size()));
+      out.push_back({node, {kAfterItem, next}});
+    };
+    switch (state.a) {
+      case kBegin:
+        out.push_back({marks.open_array, {kFirst, 0}});
+        return false;
+      case kFirst:
+        if (max > 0) item();
+        if (min == 0) out.push_back({marks.close_array, {kDone, 0}});
+        return false;
+      case kAfterItem:
+        if (count < max) out.push_back({marks.comma, {kNextItem, count}});
+        if (count >= min) out.push_back({marks.close_array, {kDone, 0}});
+        return false;
+      case kNextItem:
+        item();
+        return false;
+      default:
+        return true;
+    }
+  }
+};
+
+// State a: the step, and in kValue which property. State b: the next declared property (12 bits), how many there are
+// (20 bits), and which tracked ones were seen (32 bits).
+class ObjectCaller final : public Caller {
+ public:
+  struct Property {
+    NodeId key, value;
+    bool required;
+    int bit = -1;  ///< tracked
+  };
+  std::vector<Property> declared, further;
+  std::uint64_t min = 0, max = kUnbounded, needed = 0;  ///< needed: bits that must be seen
+  bool any_order = false;
+  Punctuation marks;
+
+  bool edges(NodeState state, std::vector<Edge>& out) const override {
+    const std::uint64_t index = state.b & 0xFFF, count = state.b >> 12 & 0xFFFFF, seen = state.b >> 32;
+    switch (state.a & 7) {
+      case kBegin:
+        out.push_back({marks.open_object, {kFirst, 0}});
+        return false;
+      case kFirst:
+      case kNextItem:
+        pairs(index, count, seen, out);
+        if ((state.a & 7) == kFirst && may_close(index, count, seen)) out.push_back({marks.close_object, {kDone, 0}});
+        return false;
+      case kAfterItem: {
+        std::vector<Edge> more;
+        pairs(index, count, seen, more);
+        if (!more.empty()) out.push_back({marks.comma, {kNextItem, state.b}});
+        if (may_close(index, count, seen)) out.push_back({marks.close_object, {kDone, 0}});
+        return false;
+      }
+      case kValue: {
+        const std::uint64_t which = state.a >> 3;
+        const Property& p = which < declared.size() ? declared[which] : further[which - declared.size()];
+        out.push_back({p.value, {kAfterItem, state.b}});
+        return false;
+      }
+      default:
+        return true;
+    }
+  }
+
+ private:
+  std::uint64_t required_from(std::uint64_t index, std::uint64_t seen) const {
+    std::uint64_t n = static_cast<std::uint64_t>(__builtin_popcountll(needed & ~seen));
+    if (!any_order)
+      for (std::uint64_t i = index; i < declared.size(); ++i) n += declared[i].required ? 1 : 0;
+    return n;
+  }
+  bool may_close(std::uint64_t index, std::uint64_t count, std::uint64_t seen) const {
+    return count >= min && required_from(index, seen) == 0;
+  }
+  // Enough properties are still to be had for the rest of the object.
+  bool can_end(std::uint64_t index, std::uint64_t count, std::uint64_t seen) const {
+    if (max != kUnbounded && count + required_from(index, seen) > max) return false;
+    const bool endless = std::any_of(further.begin(), further.end(), [](const Property& p) { return !p.required; });
+    if (count >= min || endless) return true;
+    std::uint64_t left = 0;
+    for (std::uint64_t i = any_order ? 0 : index; i < declared.size(); ++i)
+      left += !any_order || (seen >> declared[i].bit & 1) == 0 ? 1 : 0;
+    for (const Property& p : further) left += (seen >> p.bit & 1) == 0 ? 1 : 0;
+    return count + left >= min;
+  }
+  void pair(std::uint64_t which, const Property& p, std::uint64_t index, std::uint64_t count, std::uint64_t seen,
+            std::vector<Edge>& out) const {
+    if (p.bit >= 0 && (seen >> p.bit & 1) != 0) return;
+    if (p.bit >= 0) seen |= std::uint64_t{1} << p.bit;
+    const std::uint64_t cap = max != kUnbounded ? max : min;
+    const std::uint64_t next = max != kUnbounded ? count + 1 : std::min(count + 1, cap);
+    if ((max != kUnbounded && count >= max) || !can_end(index, next, seen)) return;
+    out.push_back({p.key, {kValue | which << 3, index | next << 12 | seen << 32}});
+  }
+  void pairs(std::uint64_t index, std::uint64_t count, std::uint64_t seen, std::vector<Edge>& out) const {
+    bool skipped = false;
+    for (std::uint64_t i = any_order ? 0 : index; i < declared.size() && !skipped; ++i) {
+      pair(i, declared[i], any_order ? 0 : i + 1, count, seen, out);
+      skipped = !any_order && declared[i].required;
+    }
+    if (skipped) return;
+    for (std::size_t i = 0; i < further.size(); ++i)
+      pair(declared.size() + i, further[i], any_order ? 0 : declared.size(), count, seen, out);
+  }
+};
+
+std::string key_text(const std::string& name, const std::string& gap) {
+  return dump_json(Json(name)) + gap + ":" + gap;
+}
+
+class Compiler {
+ public:
+  Compiler(SchemaSets& sets, const SchemaOptions& options, Machine& machine)
+      : sets_(sets), options_(options), machine_(machine), gap_(options.compact ? "" : "\x01") {
+    marks_ = {text("[" + gap_), text(gap_ + "]"), text("{" + gap_), text(gap_ + "}"), text(gap_ + "," + gap_)};
+  }
+
+  Result<NodeId> compile(GoalId root) {
+    const NodeId node = node_of(root);
+    for (std::size_t i = 0; i < open_.size(); ++i) {
+      const auto [goal, choice] = open_[i];
+      KINGLET_TRY(const Union* set, sets_.alternatives(goal));
+      for (const Alternative& a : *set) {
+        KINGLET_TRY(const bool possible, sets_.nonempty(a));
+        if (!possible) continue;
+        if (!sets_.budget().spend(200) || !sets_.budget().hold(300)) return over_budget("a JSON Schema");
+        KINGLET_TRY(const NodeId part, alternative(a));
+        if (part != kNothing) choice->parts.push_back(part);
+      }
+    }
+    return node;
+  }
+
+ private:
+  static constexpr NodeId kNothing = ~NodeId{0};
+
+  NodeId text(const std::string& content) {
+    const auto [place, fresh] = texts_.emplace(content, 0);
+    if (fresh) place->second = machine_.add(std::make_unique<TextTerminal>(content));
+    return place->second;
+  }
+
+  NodeId node_of(GoalId goal) {
+    const auto [place, fresh] = nodes_.emplace(goal, 0);
+    if (fresh) {
+      auto choice = std::make_unique<ChoiceCaller>();
+      open_.emplace_back(goal, choice.get());
+      place->second = machine_.add(std::unique_ptr<const Caller>(std::move(choice)));
+    }
+    return place->second;
+  }
+
+  Result<NodeId> alternative(const Alternative& a) {
+    switch (a.type) {
+      case JsonType::kNull:
+        return text("null");
+      case JsonType::kTrue:
+        return text("true");
+      case JsonType::kFalse:
+        return text("false");
+      case JsonType::kNumber:
+        return machine_.add(std::make_unique<NumberTerminal>(a.number));
+      case JsonType::kString: {
+        const auto mode = a.string.words ? CharTerminal::Mode::kCanonical : CharTerminal::Mode::kJson;
+        auto terminal = std::make_unique<CharTerminal>(a.string.dfa, mode, a.string.min, a.string.max);
+        return terminal->empty() ? kNothing : machine_.add(std::move(terminal));
+      }
+      case JsonType::kArray:
+        return array(a.array);
+      case JsonType::kObject:
+        return object(a.object);
+    }
+    return kNothing;
+  }
+
+  Result<NodeId> array(const ArraySet& set) {
+    auto node = std::make_unique<ArrayCaller>();
+    node->marks = marks_;
+    node->min = set.min;
+    node->max = set.max;
+    for (std::size_t i = 0; i < set.prefix.size() && i < node->max; ++i) {
+      KINGLET_TRY(const bool some, sets_.satisfiable(set.prefix[i]));
+      if (!some)
+        node->max = i;
+      else
+        node->prefix.push_back(node_of(set.prefix[i]));
+    }
+    if (node->max > node->prefix.size()) {
+      KINGLET_TRY(const bool some, sets_.satisfiable(set.rest));
+      if (!some)
+        node->max = node->prefix.size();
+      else
+        node->rest = node_of(set.rest);
+    }
+    if (node->min > node->max) return kNothing;
+    return machine_.add(std::unique_ptr<const Caller>(std::move(node)));
+  }
+
+  // The languages of further names, by what their values must meet.
+  Result<void> further(const ObjectSet& set, const std::vector<std::string>& declared, ObjectCaller& node, int bits) {
+    std::vector<DfaPtr> parts;
+    std::vector<std::u32string> words;
+    for (const auto& name : declared)
+      if (auto word = decode_utf8(name)) words.push_back(std::move(*word));
+    std::vector<std::string> required;
+    for (const auto& name : set.required)
+      if (std::find(declared.begin(), declared.end(), name) == declared.end()) required.push_back(name);
+    KINGLET_TRY(const DfaPtr names, sets_.name_language(set.names));
+    for (const auto& group : set.groups)
+      for (const auto& [dfa, goal] : group.patterns) parts.push_back(dfa);
+    std::sort(parts.begin(), parts.end());
+    parts.erase(std::unique(parts.begin(), parts.end()), parts.end());
+    const std::size_t patterns = parts.size();
+    for (const auto& name : required) {
+      const auto word = decode_utf8(name);
+      const GoalId goal = sets_.property_goal(set, name);
+      const int bit = bits++;
+      node.further.push_back({text(key_text(name, gap_)), node_of(goal), true, bit});
+      node.needed |= std::uint64_t{1} << bit;
+      if (word) words.push_back(*word);
+    }
+    const auto add = [&](DfaPtr dfa, GoalId goal) -> Result<void> {
+      KINGLET_TRY(const bool some, sets_.satisfiable(goal));
+      if (!some || (dfa && dfa->empty())) return {};
+      KINGLET_TRY(const NodeId key, key_node(std::move(dfa)));
+      node.further.push_back({key, node_of(goal), false, -1});
+      return {};
+    };
+    if (patterns == 0) {
+      std::vector<GoalId> goals;
+      for (const auto& group : set.groups) goals.push_back(group.other);
+      const GoalId goal = sets_.merged(goals);
+      KINGLET_TRY(const bool some, sets_.satisfiable(goal));
+      if (!some) return {};
+      DfaPtr dfa;
+      if (!words.empty()) {
+        KINGLET_TRY(dfa, make_word_dfa(std::move(words), sets_.budget(), true));
+      }
+      KINGLET_TRY(dfa, intersect(dfa, names, sets_.budget()));
+      return add(std::move(dfa), goal);
+    }
+    if (names) parts.push_back(names);
+    if (!words.empty()) {
+      KINGLET_TRY(DfaPtr dfa, make_word_dfa(std::move(words), sets_.budget()));
+      parts.push_back(std::move(dfa));
+    }
+    if (parts.size() > 20) return over_budget("patternProperties");
+    const std::int32_t named = names ? 1 << patterns : 0;
+    const std::int32_t known = parts.size() > patterns + (names ? 1 : 0) ? 1 << (parts.size() - 1) : 0;
+    KINGLET_TRY(const DfaPtr all, classify(parts, sets_.budget()));
+    const std::set<std::int32_t> labels(all->label.begin(), all->label.end());
+    for (const std::int32_t label : labels) {
+      if (label < 0 || (label & named) != named || (label & known) != 0) continue;
+      std::vector<GoalId> goals;
+      for (const auto& group : set.groups) {
+        bool met = false;
+        for (const auto& [dfa, goal] : group.patterns) {
+          const auto at = std::lower_bound(parts.begin(), parts.begin() + static_cast<std::ptrdiff_t>(patterns), dfa);
+          if ((label >> (at - parts.begin()) & 1) != 0) goals.push_back(goal), met = true;
+        }
+        if (!met) goals.push_back(group.other);
+      }
+      KINGLET_TRY(DfaPtr dfa, with_label(all, label, sets_.budget()));
+      KINGLET_CHECK(add(std::move(dfa), sets_.merged(goals)));
+    }
+    return {};
+  }
+
+  /// A key of these names, with its colon.
+  Result<NodeId> key_node(DfaPtr dfa) {
+    class KeyCaller final : public Caller {
+     public:
+      NodeId name, colon;
+      bool edges(NodeState state, std::vector<Edge>& out) const override {
+        if (state.a == 0) out.push_back({name, {1, 0}});
+        if (state.a == 1) out.push_back({colon, {2, 0}});
+        return state.a == 2;
+      }
+    };
+    auto key = std::make_unique<KeyCaller>();
+    key->name = machine_.add(std::make_unique<CharTerminal>(std::move(dfa), CharTerminal::Mode::kJson));
+    key->colon = text(gap_ + ":" + gap_);
+    return machine_.add(std::unique_ptr<const Caller>(std::move(key)));
+  }
+
+  Result<NodeId> object(const ObjectSet& set) {
+    auto node = std::make_unique<ObjectCaller>();
+    node->marks = marks_;
+    node->min = set.min;
+    node->max = set.max;
+    node->any_order = options_.any_order;
+    std::vector<std::string> declared;
+    std::set<std::string, std::less<>> known;
+    int bits = 0;
+    KINGLET_TRY(const DfaPtr names, sets_.name_language(set.names));
+    for (const auto& group : set.groups)
+      for (const auto& [name, unused] : group.properties) {
+        if (!known.insert(name).second) continue;
+        declared.push_back(name);
+        const GoalId goal = sets_.property_goal(set, name);
+        KINGLET_TRY(const bool some, sets_.satisfiable(goal));
+        const auto codes = decode_utf8(name);
+        if (!some || (names && codes && !names->matches(*codes))) continue;
+        const bool required = std::find(set.required.begin(), set.required.end(), name) != set.required.end();
+        const int bit = options_.any_order ? bits++ : -1;
+        node->declared.push_back({text(key_text(name, gap_)), node_of(goal), required, bit});
+        if (required && bit >= 0 && bit < 32) node->needed |= std::uint64_t{1} << bit;
+      }
+    std::size_t tracked = static_cast<std::size_t>(bits);
+    for (const auto& name : set.required) tracked += known.contains(name) ? 0 : 1;
+    if (tracked > kMostTracked)
+      return unsupported(options_.any_order ? "any order of more than 30 properties"
+                                            : "more than 30 required properties that \"properties\" does not declare");
+    if (declared.size() > 4000) return over_budget("properties");
+    if (node->max != kUnbounded && node->max > 1'000'000) node->max = kUnbounded;
+    if (node->min > 1'000'000) return over_budget("minProperties");
+    KINGLET_CHECK(further(set, declared, *node, bits));
+    const bool endless =
+        std::any_of(node->further.begin(), node->further.end(), [](const auto& p) { return !p.required; });
+    if (!endless && node->declared.size() + node->further.size() < node->min) return kNothing;
+    return machine_.add(std::unique_ptr<const Caller>(std::move(node)));
+  }
+
+  SchemaSets& sets_;
+  const SchemaOptions& options_;
+  Machine& machine_;
+  std::string gap_;
+  Punctuation marks_{};
+  std::map<std::string, NodeId> texts_;
+  std::map<GoalId, NodeId> nodes_;
+  std::vector<std::pair<GoalId, ChoiceCaller*>> open_;
+};
+
+}  // namespace
+
+Result<void> compile_schema(std::string_view schema, const SchemaOptions& options, Machine& machine) {
+  KINGLET_TRY(const Json root, parse_json(schema, "JSON Schema", {.max_bytes = 8u << 20}));
+  Budget budget;
+  SchemaSets sets(root, budget);
+  Compiler compiler(sets, options, machine);
+  KINGLET_TRY(machine.root, compiler.compile(sets.goal_of(root)));
+  return {};
+}
+
+}  // namespace kinglet::grammar

@@ -1,0 +1,98 @@
+#include "decode/grammar/token_trie.h"
+
+#include <algorithm>
+#include <string_view>
+
+#include "decode/grammar/dfa.h"
+
+namespace kinglet::grammar {
+namespace {
+
+// The characters of a text that a JSON string holds as it is; 0: it does not.
+std::uint64_t plain_length(std::string_view text) {
+  bool ascii = true;
+  for (const char c : text) {
+    const auto byte = static_cast<std::uint8_t>(c);
+    if (byte < 0x20 || c == '"' || c == '\\') return 0;
+    ascii = ascii && byte < 0x80;
+  }
+  if (ascii) return text.size();
+  const auto codes = decode_utf8(text);
+  return codes ? codes->size() : 0;
+}
+
+Trie build(std::vector<std::pair<std::string_view, TokenId>> words) {
+  std::sort(words.begin(), words.end());
+  Trie trie;
+  std::vector<std::uint32_t> path;
+  std::string_view before;
+  const auto close = [&](std::size_t depth) {
+    while (path.size() > depth)
+      trie.nodes[path.back()].end = static_cast<std::uint32_t>(trie.nodes.size()), path.pop_back();
+  };
+  for (const auto& [word, id] : words) {
+    const auto common = static_cast<std::size_t>(
+        std::mismatch(word.begin(), word.end(), before.begin(), before.end()).first - word.begin());
+    close(common);
+    for (std::size_t k = common; k < word.size(); ++k) {
+      path.push_back(static_cast<std::uint32_t>(trie.nodes.size()));
+      trie.nodes.push_back({0, static_cast<std::uint32_t>(trie.tokens.size()), static_cast<std::uint8_t>(word[k]),
+                            static_cast<std::uint8_t>(k)});
+    }
+    trie.tokens.push_back(id);
+    before = word;
+  }
+  close(0);
+  trie.nodes.push_back({0, static_cast<std::uint32_t>(trie.tokens.size()), 0, 0});
+  return trie;
+}
+
+}  // namespace
+
+TokenTrie::TokenTrie(const Tokenizer& tokenizer) {
+  const TokenId size = tokenizer.size();
+  words_ = (static_cast<std::size_t>(size) + 63) / 64;
+  plain_.assign(words_ * (kLengths + 2), 0);
+  std::vector<std::pair<std::string_view, TokenId>> all, special;
+  const auto set = [&](std::size_t row, TokenId id) {
+    plain_[row * words_ + static_cast<std::size_t>(id) / 64] |= std::uint64_t{1} << (id % 64);
+  };
+  for (TokenId id = 0; id < size; ++id) {
+    offsets_.push_back(static_cast<std::uint32_t>(text_.size()));
+    if (tokenizer.is_control(id) || tokenizer.is_end(id)) continue;
+    const std::string_view piece = tokenizer.piece(id);
+    if (piece.empty() || piece.size() > kLongestToken) continue;
+    text_.insert(text_.end(), piece.begin(), piece.end());
+    all.emplace_back(piece, id);
+    const std::uint64_t length = plain_length(piece);
+    if (length == 0) {
+      special.emplace_back(piece, id);
+      continue;
+    }
+    longest_plain_ = std::max(longest_plain_, length);
+    for (std::size_t row = length; row <= kLengths; ++row) set(row, id);
+    set(kLengths + 1, id);
+    if (length > kLengths) long_plain_.emplace_back(length, id);
+  }
+  offsets_.push_back(static_cast<std::uint32_t>(text_.size()));
+  all_ = build(std::move(all));
+  special_ = build(std::move(special));
+  for (const TokenId id : tokenizer.end_ids)
+    if (id >= 0 && id < size) end_ids_.push_back(id);
+  std::sort(end_ids_.begin(), end_ids_.end());
+}
+
+std::span<const std::uint64_t> TokenTrie::plain(std::uint64_t characters) const {
+  const std::size_t row = characters >= longest_plain_ ? kLengths + 1 : std::min<std::size_t>(characters, kLengths);
+  return std::span(plain_).subspan(row * words_, words_);
+}
+
+std::span<const std::uint8_t> TokenTrie::bytes(TokenId id) const {
+  const auto at = static_cast<std::size_t>(id);
+  if (id < 0 || at + 1 >= offsets_.size()) return {};
+  return std::span(text_).subspan(offsets_[at], offsets_[at + 1] - offsets_[at]);
+}
+
+bool TokenTrie::is_end(TokenId id) const { return std::binary_search(end_ids_.begin(), end_ids_.end(), id); }
+
+}  // namespace kinglet::grammar

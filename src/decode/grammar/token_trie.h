@@ -1,0 +1,55 @@
+// A vocabulary's bytes as a trie in depth-first order, and the tokens of plain JSON string characters by length.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "kinglet/tokenizer.h"
+
+namespace kinglet::grammar {
+
+struct TrieNode {
+  std::uint32_t end;          ///< index behind the subtree
+  std::uint32_t first_token;  ///< its tokens: up to the next node's first_token
+  std::uint8_t byte, depth;   ///< depth of its byte: 0 for a token's first
+};
+
+struct Trie {
+  std::vector<TrieNode> nodes;  ///< one more at the end
+  std::vector<TokenId> tokens;
+};
+
+class TokenTrie {
+ public:
+  static constexpr std::size_t kLongestToken = 255;  ///< bytes; longer tokens are never allowed
+  static constexpr std::size_t kLengths = 64;
+  explicit TokenTrie(const Tokenizer& tokenizer);
+
+  std::size_t words() const { return words_; }
+  const Trie& all() const { return all_; }
+  /// Without the plain ones.
+  const Trie& special() const { return special_; }
+  /// Tokens of at most `characters` plain characters.
+  std::span<const std::uint64_t> plain(std::uint64_t characters) const;
+  /// Plain tokens of more than kLengths characters.
+  std::span<const std::pair<std::uint64_t, TokenId>> long_plain() const { return long_plain_; }
+  std::uint64_t longest_plain() const { return longest_plain_; }
+  std::span<const std::uint8_t> bytes(TokenId id) const;
+  std::span<const TokenId> end_ids() const { return end_ids_; }
+  bool is_end(TokenId id) const;
+
+ private:
+  std::size_t words_ = 0;
+  std::uint64_t longest_plain_ = 0;
+  Trie all_, special_;
+  std::vector<std::uint64_t> plain_;  ///< kLengths + 1 bitsets, then all
+  std::vector<std::uint8_t> text_;
+  std::vector<std::uint32_t> offsets_;
+  std::vector<TokenId> end_ids_;
+  std::vector<std::pair<std::uint64_t, TokenId>> long_plain_;
+};
+
+}  // namespace kinglet::grammar

@@ -1,0 +1,169 @@
+#include "kinglet/grammar.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+#include <string>
+#include <vector>
+
+namespace kinglet {
+namespace {
+
+/// Single bytes, and pieces that cross the borders of JSON's tokens.
+class PieceTokenizer final : public Tokenizer {
+ public:
+  PieceTokenizer() {
+    for (int b = 0; b < 256; ++b) pieces_.emplace_back(1, static_cast<char>(b));
+    for (const char* p : {"{\"", "\":", "\": \"", "\", \"", "\"}",  "name", "na",  "me\"", "age",      " ",
+                          "  ",  "12",  "123",    "true",   "null", "], [", "é",   "日本", "\xE6\x97", "ab",
+                          "aba", "\\n", "\\u00",  "\\\"",   "0.5",  "-1",   "e+1", "}}",   "[]"})
+      pieces_.emplace_back(p);
+    std::mt19937 random(7);
+    for (int i = 0; i < 60; ++i) {
+      std::string piece;
+      for (unsigned k = 2 + random() % 3; k > 0; --k) piece += "ab\"{}[]:, 01.e-\\n"[random() % 17];
+      pieces_.push_back(piece);
+    }
+    pieces_.emplace_back();
+    eos = size() - 1;
+    end_ids = {eos};
+  }
+  std::string_view kind() const override { return "pieces"; }
+  std::int32_t size() const override { return static_cast<std::int32_t>(pieces_.size()); }
+  std::vector<TokenId> encode(std::string_view, EncodeOptions) const override { return {}; }
+  std::string decode(std::span<const TokenId>, bool) const override { return {}; }
+  std::string_view piece(TokenId id) const override { return pieces_[static_cast<std::size_t>(id)]; }
+  std::string_view text(TokenId id) const override { return piece(id); }
+  bool is_control(TokenId id) const override { return id == eos; }
+  TokenId find(std::string_view) const override { return -1; }
+
+ private:
+  std::vector<std::string> pieces_;
+};
+
+std::shared_ptr<const GrammarVocabulary> vocabulary() {
+  static const auto made = std::make_shared<const GrammarVocabulary>(PieceTokenizer());
+  return made;
+}
+
+bool matches(const Grammar& grammar, std::string_view text) {
+  return GrammarMatcher(grammar, vocabulary()).matches(text);
+}
+
+Grammar schema(std::string_view text, SchemaOptions options = {}) {
+  auto made = Grammar::from_schema(text, options);
+  EXPECT_TRUE(made) << made.error().text();
+  return *made;
+}
+
+std::vector<Grammar> samples() {
+  std::vector<Grammar> out;
+  for (
+      const char* text :
+      {"{}",
+       R"({"type":"object","properties":{"name":{"type":"string","maxLength":4},"age":{"type":"integer","minimum":0}},"required":["name"]})",
+       R"({"type":"array","items":{"type":"number","maximum":12.5},"minItems":1})",
+       R"({"enum":["ab","a\"b",1,null,[1]]})", R"({"type":"string","pattern":"^a+b?$"})",
+       R"({"anyOf":[{"type":"string","maxLength":2},{"type":"string","pattern":"a$"}]})",
+       R"({"$ref":"#/$defs/t","$defs":{"t":{"type":"object","properties":{"a":{"$ref":"#/$defs/t"}},"additionalProperties":false}}})"})
+    out.push_back(schema(text));
+  for (const char* text :
+       {"root ::= \"[\" root \"]\" | [ab]+", "root ::= item (\",\" item)*\nitem ::= [0-9]{1,3} | \"(\" root \")\""})
+    out.push_back(*Grammar::from_gbnf(text));
+  out.push_back(*Grammar::from_regex("(a|b)*ab|[^\"]{2,5}"));
+  return out;
+}
+
+TEST(GrammarTest, MasksEqualTryingEveryToken) {
+  const PieceTokenizer tokenizer;
+  std::mt19937 random(1);
+  for (const Grammar& grammar : samples())
+    for (int round = 0; round < 30; ++round) {
+      GrammarMatcher matcher(grammar, vocabulary());
+      for (int step = 0; step < 12; ++step) {
+        const std::vector<std::uint64_t> mask(matcher.mask().begin(), matcher.mask().end());
+        std::vector<TokenId> naive;
+        for (TokenId id = 0; id < tokenizer.size(); ++id) {
+          const bool accepted = matcher.accept(id);
+          if (accepted) naive.push_back(id), matcher.rollback(1);
+          EXPECT_EQ(accepted, (mask[static_cast<std::size_t>(id) / 64] >> (id % 64) & 1) != 0) << id;
+        }
+        const auto allowed = matcher.allowed();
+        EXPECT_EQ(naive, std::vector<TokenId>(allowed.begin(), allowed.end()));
+        ASSERT_FALSE(naive.empty()) << "a text that cannot be completed";
+        const TokenId next = naive[random() % naive.size()];
+        ASSERT_TRUE(matcher.accept(next));
+        if (matcher.ended()) break;
+      }
+    }
+}
+
+TEST(GrammarTest, SmallCachesChangeNothing) {
+  std::mt19937 random(2);
+  for (const Grammar& grammar : samples()) {
+    GrammarMatcher large(grammar, vocabulary()), small(grammar, vocabulary(), 1);
+    for (int step = 0; step < 20 && !large.ended(); ++step) {
+      const auto a = large.allowed();
+      const auto b = small.allowed();
+      ASSERT_EQ(std::vector<TokenId>(a.begin(), a.end()), std::vector<TokenId>(b.begin(), b.end()));
+      const TokenId next = a[random() % a.size()];
+      ASSERT_TRUE(large.accept(next) && small.accept(next));
+    }
+  }
+}
+
+TEST(GrammarTest, PropertiesComeInTheSchemasOrderUnlessLifted) {
+  constexpr std::string_view text = R"({"properties":{"a":{},"b":{}},"required":["b"]})";
+  EXPECT_TRUE(matches(schema(text), R"({"a": 1, "b": 2, "c": 3})"));
+  EXPECT_FALSE(matches(schema(text), R"({"b": 2, "a": 1})"));
+  EXPECT_TRUE(matches(schema(text, {.any_order = true}), R"({"c": 3, "b": 2, "a": 1})"));
+  EXPECT_FALSE(matches(schema(text, {.any_order = true}), R"({"a": 1})"));
+}
+
+TEST(GrammarTest, CompactForbidsWhiteSpace) {
+  EXPECT_TRUE(matches(schema("{}", {.compact = true}), R"({"a":[1,2]})"));
+  EXPECT_FALSE(matches(schema("{}", {.compact = true}), R"({"a": 1})"));
+  EXPECT_TRUE(matches(schema("{}"), "{\n \"a\" : [ 1 ,\t2 ]\r\n}"));
+}
+
+TEST(GrammarTest, NumbersAreExact) {
+  const Grammar grammar = schema(R"({"type":"number","minimum":0.1,"exclusiveMaximum":20,"multipleOf":0.1})");
+  for (const char* text : {"0.1", "0.30", "19.9", "7", "7.0"}) EXPECT_TRUE(matches(grammar, text)) << text;
+  for (const char* text : {"0", "0.05", "20", "0.11", "-1", "07", "1."}) EXPECT_FALSE(matches(grammar, text)) << text;
+}
+
+TEST(GrammarTest, UnsupportedKeywordsAreNamed) {
+  const auto made = Grammar::from_schema(R"({"properties":{"a":{"uniqueItems":true}}})");
+  ASSERT_FALSE(made);
+  EXPECT_NE(made.error().message.find("uniqueItems"), std::string::npos);
+}
+
+TEST(GrammarTest, ForcedTextEndsWhereThereIsAChoice) {
+  const Grammar grammar = schema(
+      R"({"type":"object","properties":{"name":{"enum":["ab","ac"]}},"required":["name"],"additionalProperties":false})",
+      {.compact = true});
+  GrammarMatcher matcher(grammar, vocabulary());
+  EXPECT_EQ(matcher.forced_text(), R"({"name":"a)");
+}
+
+TEST(GrammarTest, HostileInputIsCompiledOrRefused) {
+  EXPECT_TRUE(Grammar::from_regex("(a+)+b"));
+  EXPECT_FALSE(Grammar::from_regex("((a|b){1,1000}){1,1000}"));
+  EXPECT_FALSE(Grammar::from_regex("(a|b)*a(a|b){30}"));
+  EXPECT_FALSE(Grammar::from_regex(std::string(100'000, '(')));
+  EXPECT_FALSE(Grammar::from_gbnf("root ::= " + std::string(100'000, '(')));
+  EXPECT_FALSE(Grammar::from_gbnf("root ::= root \"a\" | \"a\""));
+  EXPECT_FALSE(Grammar::from_schema(R"({"$ref":"#"})"));
+  std::string deep;
+  for (int i = 0; i < 100'000; ++i) deep += R"({"items":)";
+  EXPECT_FALSE(Grammar::from_schema(deep));
+  std::string many = R"({"enum":[)";
+  for (int i = 0; i < 100'000; ++i) many += (i > 0 ? ",\"" : "\"") + std::to_string(i) + "\"";
+  const auto made = Grammar::from_schema(many + "]}");
+  if (made) {
+    EXPECT_TRUE(matches(*made, "\"99999\""));
+  }
+}
+
+}  // namespace
+}  // namespace kinglet
