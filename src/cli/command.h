@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/size.h"
 #include "kinglet/result.h"
 
 namespace kinglet {
@@ -68,8 +69,5 @@ std::span<const OptionSpec> common_options();
 
 /// The whole program: parses argv, runs, prints errors. Returns the exit status of the contract.
 int run_program(int argc, char** argv);
-
-/// "60MB", "1.5GiB", "4096".
-Result<std::uint64_t> parse_size(std::string_view text);
 
 }  // namespace kinglet

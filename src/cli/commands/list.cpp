@@ -9,6 +9,7 @@
 #include "kinglet/block_type.h"
 #include "kinglet/draft.h"
 #include "kinglet/linear.h"
+#include "kinglet/pass.h"
 #include "kinglet/sampling.h"
 #include "kinglet/store.h"
 
@@ -123,6 +124,10 @@ std::vector<Method> methods() {
     all.push_back({drafter->name, "drafter", drafter->paper, drafter->help,
                    "every model that generates, --drafter " + std::string(drafter->name)});
   }
+  for (const PassDescriptor* pass : passes()) {
+    all.push_back({pass->name, "pass", pass->paper, pass->help,
+                   std::string(pass->applicability) + "; recipe step '" + std::string(pass->name) + "'"});
+  }
   return all;
 }
 
@@ -172,7 +177,7 @@ extern const Command command_list = {
     .description =
         "Shows the models of the catalogue and those in the store, or every method that this program has: tensor "
         "types, "
-        "matrix storages, architectures, samplers, drafters.",
+        "matrix storages, architectures, samplers, drafters, passes.",
     .options = {},
     .examples = kExamples,
     .min_positional = 0,

@@ -1,0 +1,61 @@
+// A model made smaller: a recipe run over a checkpoint, resumable, with a file that appears whole or not at all.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "kinglet/convert.h"
+#include "kinglet/recipe.h"
+#include "kinglet/result.h"
+
+namespace kinglet {
+
+struct ShrinkOptions {
+  std::string source;  ///< file or folder
+  std::string output;  ///< the GGUF file to write
+  Recipe recipe;
+  int threads = 0;                 ///< 0: all cores
+  std::uint64_t memory_bytes = 0;  ///< 0: half of what is free, at most 2 GiB
+  std::string cache_folder;        ///< calibration that other runs can use again; "": in the work folder
+  /// activity ("quantize", "writing"), done and total in parts of the whole
+  std::function<void(std::string_view activity, std::uint64_t done, std::uint64_t total)> progress;
+  std::function<bool()> cancelled;
+  std::function<void(std::string_view)> note;
+};
+
+/// One tensor as it was and as it is (or will be).
+struct ShrunkTensor {
+  std::string name, from, to;
+  std::vector<std::int64_t> shape;
+  std::uint64_t bytes_before = 0, bytes = 0;
+};
+
+struct ShrinkPlan {
+  Recipe recipe;  ///< with every choice of the planner made: run it, and no planner is asked
+  std::uint64_t source_bytes = 0;
+  std::uint64_t bytes = 0;  ///< of the file, exact
+  BitCounts before, after;
+  std::uint64_t memory_bytes = 0;  ///< predicted peak beside the mapped source
+  double seconds = 0;              ///< predicted work; 0: not known
+  std::vector<ShrunkTensor> tensors;
+  std::vector<std::string> notes;
+};
+
+struct ShrinkResult {
+  std::string output;
+  ShrinkPlan plan;
+  bool resumed = false;
+};
+
+/// What shrink() would do: nothing is written.
+Result<ShrinkPlan> plan_shrink(const ShrinkOptions& options);
+
+/// Runs the recipe. Finished tensors are kept in OUT.partial/, keyed by source, recipe, text and seed; the same call
+/// goes on where a killed one was, with the same bytes at the end. Errors: those of open_checkpoint; kInvalidArgument
+/// (recipe, targets that contradict each other or cannot be met), kUnsupported, kExhausted (disk, memory), kIo,
+/// kCancelled.
+Result<ShrinkResult> shrink(const ShrinkOptions& options);
+
+}  // namespace kinglet

@@ -1,0 +1,158 @@
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "base/file.h"
+#include "base/interrupt.h"
+#include "base/progress.h"
+#include "base/try.h"
+#include "cli/command.h"
+#include "cli/output.h"
+#include "kinglet/shrink.h"
+#include "kinglet/store.h"
+
+namespace kinglet {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr std::uint64_t kMostRecipe = 1 << 20;
+
+Result<Recipe> recipe_of(const Arguments& arguments) {
+  Recipe recipe;
+  if (arguments.given("recipe")) {
+    const std::string path = arguments.text("recipe");
+    KINGLET_TRY(const std::string text, read_file(path, kMostRecipe));
+    KINGLET_TRY(recipe, parse_recipe(text, path));
+  }
+  if (arguments.given("text")) recipe.text = arguments.text("text");
+  if (arguments.given("seed")) recipe.seed = static_cast<std::uint64_t>(arguments.integer("seed"));
+  if (arguments.given("type")) {
+    RecipeStep step;
+    step.pass = "quantize";
+    step.options.set("type", RecipeNode::scalar(arguments.text("type")));
+    recipe.steps.push_back(std::move(step));
+  }
+  if (recipe.steps.empty())
+    return fail(ErrorCode::kInvalidArgument, "shrink needs a target", "Give --type T or --recipe R.yaml.");
+  return recipe;
+}
+
+Json plan_json(const ShrinkPlan& plan) {
+  Json tensors = Json::array();
+  for (const ShrunkTensor& tensor : plan.tensors)
+    tensors.push_back({{"name", tensor.name},
+                       {"shape", tensor.shape},
+                       {"from", tensor.from},
+                       {"to", tensor.to},
+                       {"bytes_before", tensor.bytes_before},
+                       {"bytes", tensor.bytes}});
+  return {{"bytes", plan.bytes},
+          {"bits_per_weight", plan.after.bits_per_weight},
+          {"layer_bits_per_weight", plan.after.layer_bits_per_weight},
+          {"source_bytes", plan.source_bytes},
+          {"memory_bytes", plan.memory_bytes},
+          {"seconds", plan.seconds},
+          {"recipe", recipe_text(plan.recipe)},
+          {"tensors", tensors}};
+}
+
+std::string plan_text(const ShrinkPlan& plan) {
+  char line[200];
+  std::string text;
+  for (const ShrunkTensor& tensor : plan.tensors) {
+    std::string shape;
+    for (std::int64_t size : tensor.shape) shape += (shape.empty() ? "" : " x ") + std::to_string(size);
+    std::snprintf(line, sizeof line, "  %-32s %-16s %-7s -> %-7s %11llu\n", escape_for_terminal(tensor.name).c_str(),
+                  shape.c_str(), tensor.from.c_str(), tensor.to.c_str(), static_cast<unsigned long long>(tensor.bytes));
+    text += line;
+  }
+  std::snprintf(line, sizeof line, "%s -> %s (%llu bytes), %.2f bits per weight (layers %.2f)\n",
+                format_bytes(plan.source_bytes).c_str(), format_bytes(plan.bytes).c_str(),
+                static_cast<unsigned long long>(plan.bytes), plan.after.bits_per_weight,
+                plan.after.layer_bits_per_weight);
+  return text + line;
+}
+
+Result<void> run(const Arguments& arguments) {
+  ShrinkOptions options;
+  KINGLET_TRY(options.recipe, recipe_of(arguments));
+  KINGLET_TRY(options.source, resolve_model(arguments.positional().front()));
+  options.output = arguments.text("output");
+  if (arguments.given("threads")) options.threads = static_cast<int>(arguments.integer("threads"));
+  if (arguments.given("memory")) options.memory_bytes = arguments.size("memory");
+  options.cache_folder = store_folder() + "/calibration";
+  ProgressBar bar(arguments.flag("quiet"));
+  options.progress = [&](std::string_view activity, std::uint64_t done, std::uint64_t total) {
+    bar.update({activity, done, total, ProgressUnit::kBytes});
+  };
+  options.cancelled = [] { return interrupted(); };
+  options.note = [&](std::string_view text) {
+    bar.finish();
+    note(text);
+  };
+  if (arguments.flag("dry-run")) {
+    KINGLET_TRY(const ShrinkPlan plan, plan_shrink(options));
+    bar.finish();
+    return arguments.flag("json") ? print_json(plan_json(plan)) : print(plan_text(plan));
+  }
+  if (options.output.empty()) return fail(ErrorCode::kInvalidArgument, "no output is named", "Give it with -o OUT.");
+  KINGLET_TRY(const ShrinkResult result, shrink(options));
+  bar.finish();
+  for (const std::string& line : result.plan.notes) note(line);
+  const BitCounts& bits = result.plan.after;
+  if (arguments.flag("json"))
+    return print_json({{"output", result.output},
+                       {"bytes", result.plan.bytes},
+                       {"bits_per_weight", bits.bits_per_weight},
+                       {"layer_bits_per_weight", bits.layer_bits_per_weight}});
+  char line[128];
+  std::snprintf(line, sizeof line, ": %s, %.2f bits per weight (layers %.2f)\n",
+                format_bytes(result.plan.bytes).c_str(), bits.bits_per_weight, bits.layer_bits_per_weight);
+  return print(escape_for_terminal(result.output) + line);
+}
+
+constexpr OptionSpec kOptions[] = {
+    {.name = "output", .letter = 'o', .kind = OptionKind::kFile, .placeholder = "OUT", .help = "GGUF file to write"},
+    {.name = "recipe", .kind = OptionKind::kFile, .placeholder = "R.yaml", .help = "Steps and targets from a file"},
+    {.name = "type", .placeholder = "T", .help = "One type for all matrices (q8_0, q4_k, ...)"},
+    {.name = "text",
+     .kind = OptionKind::kFile,
+     .placeholder = "F",
+     .help = "Calibration text (UTF-8); without it a built-in mix"},
+    {.name = "seed",
+     .kind = OptionKind::kInteger,
+     .placeholder = "N",
+     .help = "Seed of every random choice",
+     .fallback = "1",
+     .min = 0},
+    {.name = "memory",
+     .kind = OptionKind::kSize,
+     .placeholder = "SIZE",
+     .help = "Most memory to work with, beside the mapped source (half of what is free, at most 2 GiB)"},
+    {.name = "dry-run", .kind = OptionKind::kFlag, .help = "Print what would be done, and write nothing"},
+};
+constexpr std::span<const OptionSpec> kOptionSets[] = {kOptions};
+
+constexpr std::string_view kExamples[] = {
+    "kinglet shrink model.gguf --type q4_k -o small.gguf",
+    "kinglet shrink model.gguf --recipe r.yaml -o small.gguf --dry-run  # what it would give",
+};
+
+}  // namespace
+
+extern const Command command_shrink = {
+    .name = "shrink",
+    .group = CommandGroup::kChange,
+    .summary = "Make a model smaller",
+    .usage = "MODEL -o OUT [options]",
+    .description =
+        "Runs a recipe over a model, tensor by tensor, and writes a GGUF file, which appears whole or not at all. "
+        "Finished tensors are kept in OUT.partial/: the same command goes on where an interrupted one was.",
+    .options = kOptionSets,
+    .examples = kExamples,
+    .min_positional = 1,
+    .max_positional = 1,
+    .run = run,
+};
+
+}  // namespace kinglet

@@ -1,0 +1,127 @@
+#include "compress/recipe/yaml.h"
+
+#include <yaml-cpp/eventhandler.h>
+#include <yaml-cpp/yaml.h>
+
+#include <sstream>
+
+#include "base/try.h"
+
+namespace kinglet {
+namespace {
+
+constexpr std::size_t kMostBytes = 1 << 20;  // recipes are written by hand or name each tensor of a model
+constexpr int kMostValues = 100'000, kMostLevels = 32;
+
+// Counts what the parser sees before any tree exists: aliases could unfold to more than memory holds.
+class Guard : public YAML::EventHandler {
+ public:
+  void OnDocumentStart(const YAML::Mark&) override {}
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t) override { count(mark); }
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override { refuse(mark, "aliases (*name) are not used here"); }
+  void OnScalar(const YAML::Mark& mark, const std::string&, YAML::anchor_t, const std::string&) override {
+    count(mark);
+  }
+  void OnSequenceStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {
+    enter(mark);
+  }
+  void OnSequenceEnd() override { --level_; }
+  void OnMapStart(const YAML::Mark& mark, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {
+    enter(mark);
+  }
+  void OnMapEnd() override { --level_; }
+
+ private:
+  void count(const YAML::Mark& mark) {
+    if (++values_ > kMostValues) refuse(mark, "more than 100,000 values");
+  }
+  void enter(const YAML::Mark& mark) {
+    count(mark);
+    if (++level_ > kMostLevels) refuse(mark, "more than 32 levels");
+  }
+  [[noreturn]] static void refuse(const YAML::Mark& mark, const std::string& what) {
+    throw YAML::ParserException(mark, what);
+  }
+  int values_ = 0, level_ = 0;
+};
+
+Result<RecipeNode> convert(const YAML::Node& from, std::string_view place) {
+  RecipeNode node;
+  node.line = from.Mark().line + 1;
+  if (from.IsScalar()) {
+    node.text = from.Scalar();
+  } else if (from.IsSequence()) {
+    node.kind = RecipeNode::Kind::kList;
+    for (const auto& item : from) {
+      KINGLET_TRY(RecipeNode child, convert(item, place));
+      node.items.push_back(std::move(child));
+    }
+  } else if (from.IsMap()) {
+    node.kind = RecipeNode::Kind::kMap;
+    for (const auto& entry : from) {
+      const int line = entry.first.Mark().line + 1;
+      if (!entry.first.IsScalar())
+        return fail(ErrorCode::kInvalidArgument, "expected a word before the colon", "", place_of(place, line));
+      if (node.find(entry.first.Scalar()))
+        return fail(ErrorCode::kInvalidArgument, "'" + entry.first.Scalar() + "' stands twice", "",
+                    place_of(place, line));
+      KINGLET_TRY(RecipeNode child, convert(entry.second, place));
+      if (child.line <= 0 || child.kind == RecipeNode::Kind::kScalar) child.line = line;
+      node.set(entry.first.Scalar(), std::move(child));
+    }
+  }
+  return node;
+}
+
+void emit(YAML::Emitter& out, const RecipeNode& node) {
+  switch (node.kind) {
+    case RecipeNode::Kind::kScalar:
+      out << node.text;
+      return;
+    case RecipeNode::Kind::kList:
+      out << YAML::BeginSeq;
+      for (const RecipeNode& item : node.items) emit(out, item);
+      out << YAML::EndSeq;
+      return;
+    case RecipeNode::Kind::kMap:
+      out << YAML::BeginMap;
+      for (std::size_t i = 0; i < node.keys.size(); ++i) {
+        out << YAML::Key << node.keys[i] << YAML::Value;
+        emit(out, node.items[i]);
+      }
+      out << YAML::EndMap;
+  }
+}
+
+}  // namespace
+
+std::string place_of(std::string_view place, int line) {
+  return std::string(place) + (line > 0 ? ":" + std::to_string(line) : "");
+}
+
+Result<RecipeNode> parse_yaml(std::string_view text, std::string_view place) {
+  if (text.size() > kMostBytes) return fail(ErrorCode::kExhausted, "more than 1 MiB", "", std::string(place));
+  try {
+    std::istringstream guarded{std::string(text)};
+    YAML::Parser parser(guarded);
+    Guard guard;
+    while (parser.HandleNextDocument(guard)) {
+    }
+    const std::vector<YAML::Node> documents = YAML::LoadAll(std::string(text));
+    if (documents.size() > 1)
+      return fail(ErrorCode::kInvalidArgument, "expected one document, found several", "", std::string(place));
+    if (documents.empty()) return RecipeNode{};
+    return convert(documents.front(), place);
+  } catch (const YAML::Exception& error) {
+    return fail(ErrorCode::kInvalidArgument, error.msg, "", place_of(place, error.mark.line + 1));
+  }
+}
+
+std::string yaml_text(const RecipeNode& node) {
+  YAML::Emitter out;
+  emit(out, node);
+  return std::string(out.c_str()) + "\n";
+}
+
+}  // namespace kinglet
