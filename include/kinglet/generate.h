@@ -27,7 +27,8 @@ struct GenerateOptions {
   int logprobs = 0;               ///< alternatives to report a token; 0: none
   int prefill_chunk = 0;          ///< 0: the engine's max_rows
   std::string drafter = "none";
-  int draft_budget = 8;  ///< most tokens of one proposal
+  int draft_budget = 8;    ///< most tokens of one proposal
+  bool jump_ahead = true;  ///< text that a processor foresees is checked in the pass that draws the token before it
 };
 
 /// Log-probabilities of the model itself, before any sampler.
@@ -49,6 +50,7 @@ struct Generation {
   double decode_ms = 0;            ///< from its first token to its last
   std::int64_t decode_tokens = 0;  ///< tokens drawn in decode_ms (an end token counts)
   std::int64_t drafted = 0, accepted = 0;
+  std::int64_t forced_tokens = 0;  ///< foreseen tokens that stood: they cost no pass of their own
   std::int64_t target_passes = 0;  ///< passes of the model that gave tokens
 };
 

@@ -71,6 +71,7 @@ class GrammarMatcher {
   std::span<const std::uint64_t> mask();
   /// The same as ascending ids.
   std::span<const TokenId> allowed();
+  std::size_t allowed_count();  ///< tokens in mask()
   /// False where the token is not allowed; the state then stays as it was.
   bool accept(TokenId token);
   /// Undoes the last `count` accepts.
@@ -90,8 +91,20 @@ class GrammarMatcher {
   std::unique_ptr<grammar::Runner> runner_;
 };
 
-/// Tells the loop before the head which tokens the grammar allows. A forced token costs its pass, but no head.
+struct GrammarStatistics {
+  std::vector<float> mask_us;  ///< one a mask that was asked for
+};
+
+struct GrammarProcessorOptions {
+  /// Cuts forced text into tokens, which the loop then checks in one pass (jump-ahead); must outlive the processor.
+  /// Null: nothing is foreseen.
+  const Tokenizer* tokenizer = nullptr;
+  std::shared_ptr<GrammarStatistics> statistics;  ///< null: nothing is measured
+};
+
+/// Tells the loop before the head which tokens the grammar allows, and foresees text that must follow.
 std::shared_ptr<LogitsProcessor> make_grammar_processor(Grammar grammar,
-                                                        std::shared_ptr<const GrammarVocabulary> vocabulary);
+                                                        std::shared_ptr<const GrammarVocabulary> vocabulary,
+                                                        GrammarProcessorOptions options = {});
 
 }  // namespace kinglet

@@ -76,6 +76,9 @@ class LogitsProcessor {
   virtual void accept(TokenId) {}
   /// Undoes the last `count` accepts (a look ahead along drafted tokens).
   virtual void rollback(std::int64_t /*count*/) {}
+  /// Appends at most `most` tokens of a text that must follow whatever is drawn, as that text is usually cut. The loop
+  /// checks them like a draft, so they need not be the only way to write it.
+  virtual void foresee(std::size_t /*most*/, std::vector<TokenId>& /*out*/) {}
 };
 
 struct SamplerOption {

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/try.h"
+#include "cli/constraint.h"
 #include "kinglet/store.h"
 
 namespace kinglet {
@@ -72,6 +73,9 @@ constexpr OptionSpec kAnswer[] = {
      .fallback = "8",
      .min = 1,
      .max = 64},
+    {.name = "no-jump-ahead",
+     .kind = OptionKind::kFlag,
+     .help = "With a grammar: a pass for each token, also for those that must follow (the text is the same)"},
 };
 
 // Sampler descriptors hold numbers; help wants text that lives as long as the program.
@@ -92,6 +96,8 @@ std::vector<OptionSpec> make_generation_options() {
                          .fallback = lasting_number(option.fallback),
                          .min = option.min,
                          .max = option.max});
+  const auto constraint = constraint_option_specs();
+  options.insert(options.end(), constraint.begin(), constraint.end());
   options.insert(options.end(), std::begin(kEngine), std::end(kEngine));
   return options;
 }
@@ -126,6 +132,7 @@ Result<GenerateOptions> generate_options(const Arguments& arguments) {
   options.stop = arguments.texts("stop");
   options.prefill_chunk = static_cast<int>(arguments.integer("prefill-chunk"));
   options.drafter = arguments.text("drafter");
+  options.jump_ahead = !arguments.flag("no-jump-ahead");
   options.draft_budget = static_cast<int>(arguments.integer("draft-budget"));
   for (const SamplerDescriptor* sampler : samplers())
     for (const SamplerOption& option : sampler->options)

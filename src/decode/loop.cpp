@@ -11,6 +11,8 @@
 namespace kinglet {
 namespace {
 
+constexpr std::size_t kMostForesight = 32;
+
 double milliseconds(std::chrono::steady_clock::duration time) {
   return std::chrono::duration<double, std::milli>(time).count();
 }
@@ -118,20 +120,35 @@ Result<void> GenerationLoop::advance(Stream& stream) {
     node = next;
     path_.push_back(node);
   }
+  if (!stream.done && must_end(stream)) finish(stream, "stop");
   if (stream.draft.size() == 0) return {};
-  stream.result.drafted += static_cast<std::int64_t>(stream.draft.size());
-  stream.result.accepted += static_cast<std::int64_t>(path_.size());
-  stream.drafter->observe(static_cast<int>(path_.size()));
+  if (stream.foreseen) {
+    stream.result.forced_tokens += static_cast<std::int64_t>(path_.size());
+    stream.foresight = std::clamp<std::size_t>(
+        path_.size() == stream.draft.size() ? 2 * stream.foresight : stream.foresight / 2, 1, kMostForesight);
+  } else {
+    stream.result.drafted += static_cast<std::int64_t>(stream.draft.size());
+    stream.result.accepted += static_cast<std::int64_t>(path_.size());
+    stream.drafter->observe(static_cast<int>(path_.size()));
+  }
   return settle(stream);
+}
+
+/// Nothing but an end token may follow: no pass is needed to draw it.
+bool GenerationLoop::must_end(Stream& stream) {
+  if (stream.request.options.ignore_eos || stream.chain.plain()) return false;
+  const auto allowed = stream.chain.allowed();
+  return allowed && !allowed->empty() &&
+         std::all_of(allowed->begin(), allowed->end(), [&](TokenId id) { return target_.tokenizer->is_end(id); });
 }
 
 /// Forgets the rows of refused tokens; path_ has the drafted nodes that stay.
 Result<void> GenerationLoop::settle(Stream& stream) {
   if (stream.draft.is_chain())
-    return stream.sequence->truncate(stream.base + 1 + static_cast<std::int64_t>(path_.size()));
-  for (auto& node : path_) ++node;  // node i stands in slot base + 1 + i
+    return stream.sequence->truncate(stream.base + static_cast<std::int64_t>(stream.fed + path_.size()));
+  for (auto& node : path_) ++node;  // node i stands in slot base + fed + i
   path_.insert(path_.begin(), 0);
-  return stream.sequence->keep_path(stream.base, path_);
+  return stream.sequence->keep_path(stream.base + static_cast<std::int64_t>(stream.fed) - 1, path_);
 }
 
 Result<TokenId> GenerationLoop::draw(Stream& stream, std::size_t wanted) {

@@ -43,7 +43,10 @@ struct Stream {
   // The pass that is being made: rows [first_row, first_row + row_count), and where its logits stand. A stream whose
   // prompt is not finished by this pass wants none.
   Draft draft;
+  bool foreseen = false;       ///< the draft is what a processor foresaw, not the drafter's
+  std::size_t foresight = 16;  ///< most foreseen tokens a pass: doubled where all stood, halved where not
   std::int64_t base = 0;
+  std::size_t fed = 1;  ///< rows of the text itself, before the draft's
   std::size_t first_row = 0, row_count = 0, first_wanted = 0, wanted_count = 0;
   bool decoding() const { return !result.token_ids.empty() || result.target_passes > 0; }
 };
@@ -76,7 +79,9 @@ class GenerationLoop {
   void plan();
   void plan_decode(Stream& stream, std::size_t spare_rows);
   void plan_prefill(Stream& stream, std::size_t spare_rows);
+  void foresee(Stream& stream, std::size_t spare_rows);
   void constrain_draft(Stream& stream);
+  bool must_end(Stream& stream);
   void add_rows(Stream& stream);
   Result<void> execute();
   Result<void> execute_by_parts(bool tree);
@@ -102,6 +107,7 @@ class GenerationLoop {
   std::vector<float> logits_, hidden_, kept_row_;
   std::vector<Mask> masks_;
   std::size_t mask_count_ = 0;
+  std::vector<TokenId> foreseen_;
   Candidates candidates_;
   Draft pruned_;
 };

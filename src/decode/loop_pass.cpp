@@ -32,8 +32,8 @@ void GenerationLoop::plan() {
 void GenerationLoop::plan_decode(Stream& stream, std::size_t spare_rows) {
   const GenerateOptions& options = stream.request.options;
   stream.base = stream.sequence->length();
-  stream.draft.clear();
-  if (stream.drafter) {
+  foresee(stream, spare_rows);
+  if (stream.drafter && !stream.foreseen) {
     const std::int64_t left = options.max_tokens - static_cast<std::int64_t>(stream.result.token_ids.size()) - 1;
     const std::int64_t budget =
         std::min({static_cast<std::int64_t>(options.draft_budget), static_cast<std::int64_t>(spare_rows), left,
@@ -45,13 +45,33 @@ void GenerationLoop::plan_decode(Stream& stream, std::size_t spare_rows) {
   add_rows(stream);
 }
 
+/// Text that must follow goes into the pass as a draft, so that it costs no pass of its own and the tokens are those
+/// that would be drawn one by one.
+void GenerationLoop::foresee(Stream& stream, std::size_t spare_rows) {
+  const GenerateOptions& options = stream.request.options;
+  stream.draft.clear();
+  stream.foreseen = false;
+  if (!options.jump_ahead || stream.chain.plain()) return;
+  const std::int64_t left = std::min(options.max_tokens - static_cast<std::int64_t>(stream.result.token_ids.size()),
+                                     target_.context - static_cast<std::int64_t>(stream.tokens.size())) -
+                            1;
+  const std::size_t most =
+      std::min({stream.foresight, spare_rows, static_cast<std::size_t>(std::max<std::int64_t>(left, 0))});
+  if (most == 0) return;
+  stream.chain.foresee(most, foreseen_);
+  for (const TokenId id : foreseen_) stream.draft.push(id, static_cast<std::int32_t>(stream.draft.size()) - 1);
+  stream.foreseen = stream.draft.size() > 0;
+}
+
 void GenerationLoop::plan_prefill(Stream& stream, std::size_t spare_rows) {
   stream.base = stream.sequence->length();
   stream.draft.clear();
+  stream.foreseen = false;
   const std::size_t left = stream.tokens.size() - static_cast<std::size_t>(stream.base);
   const int chunk = stream.request.options.prefill_chunk;
   stream.row_count = std::min({left, spare_rows, chunk > 0 ? static_cast<std::size_t>(chunk) : left});
   const bool last = stream.row_count == left;
+  if (last) foresee(stream, spare_rows - stream.row_count);
   if (last && !stream.chain.plain()) constrain_draft(stream);
   add_rows(stream);
   if (!last) {
@@ -64,6 +84,7 @@ void GenerationLoop::plan_prefill(Stream& stream, std::size_t spare_rows) {
 void GenerationLoop::add_rows(Stream& stream) {
   stream.first_row = rows_.size();
   stream.first_wanted = wanted_.size();
+  stream.fed = stream.row_count;
   for (std::size_t k = 0; k < stream.row_count; ++k) {
     const auto row = static_cast<std::int32_t>(rows_.size());
     const auto position = static_cast<std::int32_t>(stream.base) + static_cast<std::int32_t>(k);

@@ -109,6 +109,14 @@ Result<TokenId> SamplerChain::pick(Candidates& candidates) {
   return candidates.id(last);
 }
 
+void SamplerChain::foresee(std::size_t most, std::vector<TokenId>& out) {
+  out.clear();
+  for (const auto& processor : processors_) {
+    processor->foresee(most, out);
+    if (!out.empty()) return;
+  }
+}
+
 void SamplerChain::accept(TokenId id) {
   for (const auto& processor : processors_) processor->accept(id);
 }

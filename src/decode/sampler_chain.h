@@ -29,6 +29,8 @@ class SamplerChain {
   Result<TokenId> pick(Candidates& candidates);
   static Result<TokenId> pick_best(std::span<const float> row);
 
+  /// At most `most` tokens that a processor knows to follow; empties `out` first.
+  void foresee(std::size_t most, std::vector<TokenId>& out);
   void accept(TokenId id);
   void rollback(std::int64_t count);
 

@@ -14,11 +14,11 @@
 #include "base/limits.h"
 #include "base/try.h"
 #include "cli/command.h"
+#include "cli/constraint.h"
 #include "cli/generation.h"
 #include "cli/output.h"
 #include "cli/prompt.h"
 #include "kinglet/generate.h"
-#include "kinglet/grammar.h"
 #include "kinglet/measure.h"
 
 namespace kinglet {
@@ -57,15 +57,6 @@ constexpr OptionSpec kOptions[] = {
      .placeholder = "ID=X",
      .help = "Add X to the logit of a token; -inf forbids it",
      .repeatable = true},
-    {.name = "schema", .kind = OptionKind::kFile, .placeholder = "F", .help = "Answer with JSON of this JSON Schema"},
-    {.name = "grammar",
-     .kind = OptionKind::kFile,
-     .placeholder = "F",
-     .help = "Answer with a text of this GBNF grammar"},
-    {.name = "regex", .placeholder = "R", .help = "Answer with a text that matches as a whole"},
-    {.name = "choice", .placeholder = "A,B", .help = "Answer with one of these texts"},
-    {.name = "any-order", .kind = OptionKind::kFlag, .help = "With --schema: properties in any order"},
-    {.name = "compact", .kind = OptionKind::kFlag, .help = "With --schema: no white space between the tokens of JSON"},
 };
 
 Result<std::pair<TokenId, float>> parse_bias(const std::string& text) {
@@ -95,45 +86,19 @@ ordered_json logprobs_json(const Generation& result, const Tokenizer& tokenizer)
   return list;
 }
 
-Result<std::optional<Grammar>> grammar_option(const Arguments& arguments) {
-  int given = 0;
-  for (const char* name : {"schema", "grammar", "regex", "choice"}) given += arguments.given(name) ? 1 : 0;
-  if (given > 1)
-    return fail(ErrorCode::kInvalidArgument, "more than one of --schema, --grammar, --regex and --choice is given");
-  std::optional<Grammar> out;
-  if (arguments.given("schema")) {
-    KINGLET_TRY(const std::string text, read_file(arguments.text("schema"), kMostPromptBytes));
-    KINGLET_TRY(out, Grammar::from_schema(text, {arguments.flag("any-order"), arguments.flag("compact")}));
-  } else if (arguments.given("grammar")) {
-    KINGLET_TRY(const std::string text, read_file(arguments.text("grammar"), kMostPromptBytes));
-    KINGLET_TRY(out, Grammar::from_gbnf(text));
-  } else if (arguments.given("regex")) {
-    KINGLET_TRY(out, Grammar::from_regex(arguments.text("regex")));
-  } else if (arguments.given("choice")) {
-    std::vector<std::string> choices{""};
-    for (const char c : arguments.text("choice")) c == ',' ? choices.emplace_back() : choices.back() += c;
-    KINGLET_TRY(out, Grammar::from_choices(choices));
-  }
-  return out;
-}
-
 struct Session {
   std::shared_ptr<const Model> model;
   std::unique_ptr<Engine> engine;
   std::optional<PromptMaker> prompts;
-  std::optional<Grammar> grammar;
-  std::shared_ptr<const GrammarVocabulary> vocabulary;
-  double compile_ms = 0;
+  Constraint constraint;
+  std::vector<std::shared_ptr<const GrammarStatistics>> statistics;  ///< one a request
 
-  /// Lets a request say only what the grammar allows.
-  void constrain(GenerateRequest& request) const {
-    if (grammar) request.processors.push_back(make_grammar_processor(*grammar, vocabulary));
-  }
+  void constrain(GenerateRequest& request) { statistics.push_back(constraint.constrain(request)); }
   GenerateOptions options;
   double load_ms = 0;
 };
 
-ordered_json result_json(const Generation& result, const Session& session) {
+ordered_json result_json(const Generation& result, const Session& session, std::size_t index) {
   ordered_json value = {
       {"text", result.text}, {"token_ids", result.token_ids}, {"finish_reason", result.finish_reason}};
   value["usage"] = {{"prompt_tokens", result.prompt_tokens}, {"completion_tokens", result.token_ids.size()}};
@@ -149,7 +114,7 @@ ordered_json result_json(const Generation& result, const Session& session) {
                             {"drafted", result.drafted},
                             {"accepted", result.accepted},
                             {"target_passes", result.target_passes}};
-  if (session.grammar) value["grammar"] = {{"compile_ms", session.compile_ms}};
+  if (session.constraint.given()) value["grammar"] = session.constraint.report(session.statistics[index].get(), result);
   if (session.options.logprobs > 0) value["logprobs"] = logprobs_json(result, session.model->tokenizer());
   if (result.error) value["error"] = {{"message", result.error->message}, {"hint", result.error->hint}};
   return value;
@@ -178,9 +143,7 @@ Result<Session> open_session(const Arguments& arguments) {
     KINGLET_TRY(const auto bias, parse_bias(text));
     session.options.logit_bias.push_back(bias);
   }
-  const auto compiling = std::chrono::steady_clock::now();
-  KINGLET_TRY(session.grammar, grammar_option(arguments));
-  session.compile_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - compiling).count();
+  KINGLET_TRY(session.constraint, Constraint::from(arguments));
   KINGLET_TRY(const EngineOptions engine, engine_options(arguments));
   const auto start = std::chrono::steady_clock::now();
   KINGLET_TRY(session.model, load_model(arguments.positional()[0], arguments));
@@ -188,12 +151,7 @@ Result<Session> open_session(const Arguments& arguments) {
   KINGLET_TRY(session.engine, Engine::create(session.model, engine));
   session.load_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   KINGLET_TRY(session.prompts, PromptMaker::make(session.model, arguments.flag("raw")));
-  if (session.grammar) {
-    session.vocabulary = std::make_shared<const GrammarVocabulary>(session.model->tokenizer());
-    GrammarMatcher matcher(*session.grammar, session.vocabulary);
-    if (matcher.allowed().empty())
-      return fail(ErrorCode::kInvalidArgument, "no text of this model's tokens meets the schema or grammar");
-  }
+  KINGLET_CHECK(session.constraint.bind(session.model->tokenizer()));
   return session;
 }
 
@@ -221,7 +179,7 @@ Result<void> run_one(const Arguments& arguments) {
   KINGLET_CHECK(printed);
   const Generation& result = results[0];
   if (json) {
-    if (!result.error) KINGLET_CHECK(print_json(result_json(result, session)));
+    if (!result.error) KINGLET_CHECK(print_json(result_json(result, session, 0)));
   } else {
     if (!result.error || !result.text.empty()) KINGLET_CHECK(print_now("\n"));
     if (!result.error) note_speed(result, session);
@@ -229,8 +187,7 @@ Result<void> run_one(const Arguments& arguments) {
   return ended(result);
 }
 
-Result<std::vector<GenerateRequest>> read_prompts(const std::string& path, const Session& session,
-                                                  std::string_view system) {
+Result<std::vector<GenerateRequest>> read_prompts(const std::string& path, Session& session, std::string_view system) {
   KINGLET_TRY(const std::string text, read_file(path, kMostPromptBytes));
   std::vector<GenerateRequest> requests;
   std::size_t number = 0;
@@ -266,7 +223,7 @@ class OrderedPrinter {
   void add(std::size_t index, const Generation& result) {
     if (json_) {
       ordered_json value = {{"index", index}};
-      value.update(result_json(result, session_));
+      value.update(result_json(result, session_, index));
       texts_[index] = json_text(value) + "\n";
     } else {
       texts_[index] =

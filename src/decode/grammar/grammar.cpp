@@ -59,6 +59,7 @@ GrammarMatcher::GrammarMatcher(GrammarMatcher&&) noexcept = default;
 
 std::span<const std::uint64_t> GrammarMatcher::mask() { return runner_->mask(); }
 std::span<const TokenId> GrammarMatcher::allowed() { return runner_->allowed(); }
+std::size_t GrammarMatcher::allowed_count() { return runner_->allowed_count(); }
 bool GrammarMatcher::accept(TokenId token) { return runner_->accept(token); }
 void GrammarMatcher::rollback(std::size_t count) { runner_->rollback(count); }
 bool GrammarMatcher::is_complete() const { return runner_->is_complete(); }

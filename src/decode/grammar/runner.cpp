@@ -129,6 +129,15 @@ std::span<const TokenId> Runner::allowed() {
   return mask.ids;
 }
 
+std::size_t Runner::allowed_count() {
+  Mask& mask = current();
+  if (mask.count == kUncounted) {
+    mask.count = 0;
+    for (const std::uint64_t word : mask.bits) mask.count += static_cast<std::size_t>(std::popcount(word));
+  }
+  return mask.count;
+}
+
 bool Runner::accept(TokenId token) {
   if (ended_) return false;
   if (trie_.is_end(token)) {

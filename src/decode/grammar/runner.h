@@ -97,6 +97,7 @@ class Runner {
 
   std::span<const std::uint64_t> mask();
   std::span<const TokenId> allowed();
+  std::size_t allowed_count();
   bool accept(TokenId token);
   void rollback(std::size_t count);
   bool is_complete() const { return !ended_ && space_.complete(state_); }
@@ -107,10 +108,12 @@ class Runner {
   std::size_t cache_bytes() const { return space_.bytes() + mask_bytes_; }
 
  private:
+  static constexpr std::size_t kUncounted = ~std::size_t{0};
   struct Mask {
     std::vector<std::uint64_t> bits;
     std::vector<TokenId> ids;
     bool has_ids = false;
+    std::size_t count = kUncounted;
   };
   Mask& current();
   void fill(StateId state, std::vector<std::uint64_t>& bits);

@@ -1,0 +1,88 @@
+"""Structured output as the commands give it, on a tiny random model."""
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+KINGLET = os.environ["KINGLET"]
+MAKE_TINY_MODEL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools", "make_tiny_model")
+SCHEMA = {"type": "object",
+          "properties": {"identifier": {"type": "string", "maxLength": 6}, "kind": {"enum": ["alphabetical", "alphanumeric"]},
+                         "measurements": {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 99}, "minItems": 2, "maxItems": 3},
+                         "confirmed": {"const": True}},
+          "required": ["identifier", "kind", "measurements", "confirmed"], "additionalProperties": False}
+
+
+class StructuredOutput(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.temporary = tempfile.TemporaryDirectory()
+        cls.folder = cls.temporary.name
+        cls.model = os.path.join(cls.folder, "tiny.gguf")
+        subprocess.run([sys.executable, MAKE_TINY_MODEL, "--arch", "llama", "--type", "q8_0", "--context", "512", "--out", cls.model],
+                       check=True)
+        cls.schema = os.path.join(cls.folder, "schema.json")
+        with open(cls.schema, "w", encoding="utf-8") as file:
+            json.dump(SCHEMA, file)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.temporary.cleanup()
+
+    def kinglet(self, *words, status=0, stdin=""):
+        done = subprocess.run([KINGLET, *words], capture_output=True, text=True, check=False, input=stdin)
+        self.assertEqual(done.returncode, status, done.stderr)
+        return done.stdout
+
+    def run_json(self, *words):
+        return json.loads(self.kinglet("run", self.model, "--raw", *words, "--json"))
+
+    def check(self, text):
+        value = json.loads(text)
+        self.assertEqual(list(value), SCHEMA["required"])
+        self.assertLessEqual(len(value["identifier"]), 6)
+        self.assertIn(value["kind"], SCHEMA["properties"]["kind"]["enum"])
+        self.assertIn(len(value["measurements"]), (2, 3))
+        for item in value["measurements"]:
+            self.assertTrue(item == int(item) and 0 <= item <= 99)  # 7.0 is an integer too
+        self.assertIs(value["confirmed"], True)
+
+    def test_forced_text_costs_no_pass_and_changes_no_token(self):
+        forced = 0
+        for style, temperature in itertools.product(([], ["--compact"]), ("0", "1.2")):
+            words = ["A thing.", "--schema", self.schema, "-n", "400", "--temperature", temperature, "--top-k", "20", "--seed", "3", *style]
+            plain = self.run_json(*words, "--no-jump-ahead")
+            self.assertEqual(plain["grammar"]["forced_tokens"], 0)
+            for drafter in ("none", "ngram"):
+                value = self.run_json(*words, "--drafter", drafter)
+                self.assertEqual(value["token_ids"], plain["token_ids"])
+                self.assertEqual(list(value["grammar"]), ["compile_ms", "mask_us_p50", "mask_us_p99", "forced_tokens"])
+                self.assertGreater(value["grammar"]["compile_ms"], 0)
+                self.assertGreaterEqual(value["grammar"]["mask_us_p99"], value["grammar"]["mask_us_p50"])
+                forced += value["grammar"]["forced_tokens"]
+            if plain["finish_reason"] == "stop":
+                self.check(plain["text"])
+        self.assertGreater(forced, 50)
+
+    def test_each_line_of_a_batch_has_its_own_grammar_state(self):
+        prompts = os.path.join(self.folder, "prompts.jsonl")
+        with open(prompts, "w", encoding="utf-8") as file:
+            for word in ("one", "two words", "three little words", "and", "so on"):
+                file.write(json.dumps({"prompt": word}) + "\n")
+        words = ["--schema", self.schema, "--compact", "--json", "-n", "200"]
+        lines = [json.loads(line) for line in self.kinglet("run", self.model, "--raw", "--prompts", prompts, "--batch", "3", *words).splitlines()]
+        self.assertEqual([line["index"] for line in lines], list(range(5)))
+        for line, prompt in zip(lines, ("one", "two words", "three little words", "and", "so on")):
+            alone = json.loads(self.kinglet("run", self.model, prompt, "--raw", *words))
+            self.assertEqual(line["token_ids"], alone["token_ids"])
+            self.assertEqual(line["grammar"]["forced_tokens"], alone["grammar"]["forced_tokens"])
+
+    def test_two_kinds_at_once_are_a_mistake(self):
+        self.kinglet("run", self.model, "x", "--regex", "a", "--choice", "a,b", status=2)
+
+
+if __name__ == "__main__":
+    unittest.main()
