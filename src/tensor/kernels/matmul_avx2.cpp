@@ -181,6 +181,8 @@ inline void transpose_rows(const std::uint8_t* rows, std::size_t stride, __m256i
 inline void store(unsigned char* to, __m256i bytes) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), bytes); }
 
 struct Kernels {
+  using PairRowCounts = Counts<1>;
+  static constexpr int kPairsFrom = 0;
   using RowCounts = RowCountsOf<4, 2, 1>;
   using FloatRowCounts = RowCountsOf<4, 2, 1>;
 

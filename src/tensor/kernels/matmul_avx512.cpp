@@ -30,42 +30,49 @@ inline __m512i move_bits(__m512i bytes) {
   return bytes;
 }
 
-template <TileFormat F>
-inline void unpack_codes(const unsigned char* block, __m512i book, __m512i (&codes)[8]) {
+// The upper bits of the codes: those of all quads (width 5) or of quads 4 Line .. 4 Line + 3 (width 6).
+template <TileFormat F, int Line>
+inline __m512i upper_bits(const unsigned char* block) {
+  if constexpr (F.width == 5) return line(block + 256);
+  if constexpr (F.width == 6) return line(block + 256 + 64 * Line);
+  return _mm512_setzero_si512();
+}
+
+// Codes of the quads 2 Pair and 2 Pair + 1.
+template <TileFormat F, int Pair>
+inline void unpack_pair(const unsigned char* block, __m512i book, __m512i upper, __m512i& first, __m512i& second) {
   if constexpr (F.width == 8) {
-    KINGLET_UNROLL for (int quad = 0; quad < 8; ++quad) codes[quad] = line(block + 64 * quad);
+    first = line(block + 128 * Pair);
+    second = line(block + 128 * Pair + 64);
     return;
   }
-  const __m512i nibble = _mm512_set1_epi8(15);
-  KINGLET_UNROLL for (int i = 0; i < 4; ++i) {
-    const __m512i both = line(block + 64 * i);
-    codes[2 * i] = _mm512_and_si512(both, nibble);
-    codes[2 * i + 1] = _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble);
-  }
+  const __m512i nibble = _mm512_set1_epi8(15), both = line(block + 64 * Pair);
+  first = _mm512_and_si512(both, nibble);
+  second = _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble);
   if constexpr (F.codebook) {
-    KINGLET_UNROLL for (int quad = 0; quad < 8; ++quad) codes[quad] = _mm512_shuffle_epi8(book, codes[quad]);
+    first = _mm512_shuffle_epi8(book, first);
+    second = _mm512_shuffle_epi8(book, second);
   }
   if constexpr (F.width == 5) {
-    const __m512i bits = line(block + 256), mask = _mm512_set1_epi8(16);
-    codes[0] = merge(codes[0], move_bits<0, 4>(bits), mask);
-    codes[1] = merge(codes[1], move_bits<1, 4>(bits), mask);
-    codes[2] = merge(codes[2], move_bits<2, 4>(bits), mask);
-    codes[3] = merge(codes[3], move_bits<3, 4>(bits), mask);
-    codes[4] = merge(codes[4], bits, mask);
-    codes[5] = merge(codes[5], move_bits<5, 4>(bits), mask);
-    codes[6] = merge(codes[6], move_bits<6, 4>(bits), mask);
-    codes[7] = merge(codes[7], move_bits<7, 4>(bits), mask);
+    const __m512i mask = _mm512_set1_epi8(16);
+    first = merge(first, move_bits<2 * Pair, 4>(upper), mask);
+    second = merge(second, move_bits<2 * Pair + 1, 4>(upper), mask);
   }
   if constexpr (F.width == 6) {
     const __m512i mask = _mm512_set1_epi8(48);
-    KINGLET_UNROLL for (int i = 0; i < 2; ++i) {
-      const __m512i bits = line(block + 256 + 64 * i);
-      codes[4 * i] = merge(codes[4 * i], move_bits<0, 4>(bits), mask);
-      codes[4 * i + 1] = merge(codes[4 * i + 1], move_bits<2, 4>(bits), mask);
-      codes[4 * i + 2] = merge(codes[4 * i + 2], bits, mask);
-      codes[4 * i + 3] = merge(codes[4 * i + 3], move_bits<6, 4>(bits), mask);
-    }
+    first = merge(first, move_bits<4 * (Pair % 2), 4>(upper), mask);
+    second = merge(second, move_bits<4 * (Pair % 2) + 2, 4>(upper), mask);
   }
+}
+
+template <TileFormat F>
+inline void unpack_codes(const unsigned char* block, __m512i book, __m512i (&codes)[8]) {
+  const __m512i low = upper_bits<F, 0>(block);
+  unpack_pair<F, 0>(block, book, low, codes[0], codes[1]);
+  unpack_pair<F, 1>(block, book, low, codes[2], codes[3]);
+  const __m512i high = F.width == 6 ? upper_bits<F, 1>(block) : low;
+  unpack_pair<F, 2>(block, book, high, codes[4], codes[5]);
+  unpack_pair<F, 3>(block, book, high, codes[6], codes[7]);
 }
 
 inline __m512 halves(const unsigned char* from) {
@@ -161,6 +168,86 @@ inline void add_block(const __m512i (&codes)[8], const __m512 (&scales)[2], cons
   if constexpr (Row + 1 < R) add_block<F, R, Row + 1>(codes, scales, minimums, rows, sums);
 }
 
+// Two tiles side by side: each broadcast of activations serves both, so that the multipliers and not the loads are the
+// limit.
+constexpr int kPair = 2;
+
+template <TileFormat F, int R, int Pair>
+inline void add_pair(const unsigned char* const (&blocks)[kPair], __m512i book, const __m512i (&upper)[kPair],
+                     const QuantizedBlock* const (&q)[R], __m512i (&sums)[kPair][R]) {
+  __m512i first[kPair], second[kPair];
+  KINGLET_UNROLL for (int t = 0; t < kPair; ++t) unpack_pair<F, Pair>(blocks[t], book, upper[t], first[t], second[t]);
+  KINGLET_UNROLL for (int r = 0; r < R; ++r) {
+    const __m512i a = broadcast_int(q[r]->codes + 8 * Pair), b = broadcast_int(q[r]->codes + 8 * Pair + 4);
+    KINGLET_UNROLL for (int t = 0; t < kPair; ++t) sums[t][r] = _mm512_dpbusd_epi32(sums[t][r], first[t], a);
+    KINGLET_UNROLL for (int t = 0; t < kPair; ++t) sums[t][r] = _mm512_dpbusd_epi32(sums[t][r], second[t], b);
+  }
+}
+
+template <TileFormat F, int R, int Row = 0>
+inline void row_blocks(const RowAddress& rows, const QuantizedBlock* (&q)[R]) {
+  q[Row] = reinterpret_cast<const QuantizedBlock*>(rows.template at<Row>());
+  if constexpr (Row + 1 < R) row_blocks<F, R, Row + 1>(rows, q);
+}
+
+template <TileFormat F, int R>
+inline void add_block_pair(const unsigned char* const (&blocks)[kPair], __m512i book, const __m512 (&units)[kPair],
+                           const __m512 (&minimum_units)[kPair], const RowAddress& rows, __m512 (&totals)[kPair][R]) {
+  const QuantizedBlock* q[R];
+  row_blocks<F, R>(rows, q);
+  const auto scale = [&](int t, int group) {
+    return load_scale<F>(blocks[t] + F.code_bytes() + 16 * F.scale_size() * group, units[t]);
+  };
+  const auto minimum = [&](int t, int group) {
+    return load_scale<F>(blocks[t] + F.code_bytes() + F.scale_bytes() + 16 * F.scale_size() * group, minimum_units[t]);
+  };
+  __m512i sums[kPair][R], upper[kPair];
+  __m512 values[kPair][R];
+  KINGLET_UNROLL for (int t = 0; t < kPair; ++t) {
+    upper[t] = upper_bits<F, 0>(blocks[t]);
+    KINGLET_UNROLL for (int r = 0; r < R; ++r) sums[t][r] =
+        start<F>(broadcast_int(F.groups() == 1 ? &q[r]->negative_sum : &q[r]->negative_half));
+  }
+  add_pair<F, R, 0>(blocks, book, upper, q, sums);
+  add_pair<F, R, 1>(blocks, book, upper, q, sums);
+  if constexpr (F.groups() == 2) {
+    KINGLET_UNROLL for (int t = 0; t < kPair; ++t) {
+      const __m512 s = scale(t, 0);
+      KINGLET_UNROLL for (int r = 0; r < R; ++r) {
+        values[t][r] = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[t][r]), s);
+        sums[t][r] =
+            start<F>(_mm512_sub_epi32(broadcast_int(&q[r]->negative_sum), broadcast_int(&q[r]->negative_half)));
+      }
+    }
+  }
+  if constexpr (F.width == 6) KINGLET_UNROLL for (int t = 0; t < kPair; ++t) upper[t] = upper_bits<F, 1>(blocks[t]);
+  add_pair<F, R, 2>(blocks, book, upper, q, sums);
+  add_pair<F, R, 3>(blocks, book, upper, q, sums);
+  KINGLET_UNROLL for (int t = 0; t < kPair; ++t) {
+    const __m512 s = scale(t, F.groups() - 1);
+    KINGLET_UNROLL for (int r = 0; r < R; ++r) {
+      const __m512 sum = _mm512_cvtepi32_ps(sums[t][r]);
+      values[t][r] = F.groups() == 1 ? _mm512_mul_ps(sum, s) : _mm512_fmadd_ps(sum, s, values[t][r]);
+    }
+    if constexpr (F.minimum && F.groups() == 1) {
+      const __m512 m = minimum(t, 0);
+      KINGLET_UNROLL for (int r = 0; r < R; ++r) values[t][r] =
+          _mm512_fmadd_ps(m, _mm512_set1_ps(q[r]->negative_sum_float), values[t][r]);
+    }
+    if constexpr (F.minimum && F.groups() == 2) {
+      const __m512 low = minimum(t, 0), high = minimum(t, 1);
+      KINGLET_UNROLL for (int r = 0; r < R; ++r) {
+        const __m512i first = broadcast_int(&q[r]->negative_half);
+        const __m512i second = _mm512_sub_epi32(broadcast_int(&q[r]->negative_sum), first);
+        values[t][r] = _mm512_fmadd_ps(low, _mm512_cvtepi32_ps(first), values[t][r]);
+        values[t][r] = _mm512_fmadd_ps(high, _mm512_cvtepi32_ps(second), values[t][r]);
+      }
+    }
+    KINGLET_UNROLL for (int r = 0; r < R; ++r) totals[t][r] =
+        _mm512_fmadd_ps(values[t][r], _mm512_set1_ps(q[r]->scale), totals[t][r]);
+  }
+}
+
 template <int Format>
 inline __m512 load_weights(const unsigned char* from) {
   if constexpr (Format == kTileFloat32) return _mm512_loadu_ps(from);
@@ -169,7 +256,18 @@ inline __m512 load_weights(const unsigned char* from) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(words), 16));
 }
 
+// Made unsigned, as vpdpbusd wants it.
+template <TileFormat F>
+inline __m512i load_codebook(const std::int8_t* codebook) {
+  if constexpr (!F.codebook) return _mm512_setzero_si512();
+  return _mm512_broadcast_i32x4(_mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codebook)),
+                                              _mm_set1_epi8(static_cast<char>(0x80))));
+}
+
 struct Kernels {
+  using PairRowCounts = RowCountsOf<4, 3, 2, 1>;
+  // Fewer rows are bound by memory, which likes to be read in order.
+  static constexpr int kPairsFrom = 5;
   using RowCounts = RowCountsOf<16, 12, 8, 6, 4, 3, 2, 1>;
   using FloatRowCounts = RowCountsOf<16, 8, 4, 2, 1>;
 
@@ -177,11 +275,7 @@ struct Kernels {
   static inline void run(const unsigned char* tile, std::int64_t units, const unsigned char* x, std::size_t x_stride,
                          const std::int8_t* codebook, bool prefetch, float* sums) {
     constexpr TileFormat F = kTileFormats[Format];
-    __m512i book = _mm512_setzero_si512();
-    if constexpr (F.codebook) {  // made unsigned, as vpdpbusd wants it
-      book = _mm512_broadcast_i32x4(_mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codebook)),
-                                                  _mm_set1_epi8(static_cast<char>(0x80))));
-    }
+    const __m512i book = load_codebook<F>(codebook);
     __m512 totals[R];
     KINGLET_UNROLL for (int r = 0; r < R; ++r) totals[r] = _mm512_load_ps(sums + kLanes * r);
     RowAddress rows(x, x_stride);
@@ -209,6 +303,45 @@ struct Kernels {
       }
     }
     KINGLET_UNROLL for (int r = 0; r < R; ++r) _mm512_store_ps(sums + kLanes * r, totals[r]);
+  }
+
+  // Two tiles, `tile_bytes` apart, their sums `sums_apart` floats apart. Bit t of `fetch`: fetch tile t of the next
+  // two.
+  template <int Format, int R>
+  static inline void run_pair(const unsigned char* tile, std::size_t tile_bytes, std::int64_t units,
+                              const unsigned char* x, std::size_t x_stride, const std::int8_t* codebook, int fetch,
+                              float* sums, std::size_t sums_apart) {
+    constexpr TileFormat F = kTileFormats[Format];
+    const __m512i book = load_codebook<F>(codebook);
+    __m512 totals[kPair][R];
+    KINGLET_UNROLL for (int t = 0; t < kPair; ++t) {
+      KINGLET_UNROLL for (int r = 0; r < R; ++r) totals[t][r] = _mm512_load_ps(sums + t * sums_apart + kLanes * r);
+    }
+    RowAddress rows(x, x_stride);
+    const unsigned char* blocks[kPair] = {tile, tile + tile_bytes};
+    const unsigned char* next = tile + kPair * tile_bytes;
+    const unsigned char* ahead[kPair] = {fetch & 1 ? next : nullptr, fetch & 2 ? next + tile_bytes : nullptr};
+    for (std::int64_t u = 0; u < units; ++u) {
+      __m512 unit[kPair] = {}, minimum_unit[kPair] = {};
+      KINGLET_UNROLL for (int t = 0; t < kPair; ++t) {
+        if constexpr (F.header_bytes() > 0) unit[t] = halves(blocks[t]);
+        if constexpr (F.header_bytes() > 32) minimum_unit[t] = halves(blocks[t] + 32);
+        blocks[t] += F.header_bytes();
+      }
+      _Pragma("clang loop unroll(disable)") for (int b = 0; b < F.blocks_per_unit(); ++b) {
+        KINGLET_UNROLL for (int t = 0; t < kPair; ++t) {
+          if (ahead[t] == nullptr) continue;
+          KINGLET_UNROLL for (int at = 0; at < F.block_bytes(); at += 64) _mm_prefetch(ahead[t] + at, _MM_HINT_T0);
+          ahead[t] += F.block_bytes();
+        }
+        add_block_pair<F, R>(blocks, book, unit, minimum_unit, rows, totals);
+        KINGLET_UNROLL for (int t = 0; t < kPair; ++t) blocks[t] += F.block_bytes();
+        rows.advance(sizeof(QuantizedBlock));
+      }
+    }
+    KINGLET_UNROLL for (int t = 0; t < kPair; ++t) {
+      KINGLET_UNROLL for (int r = 0; r < R; ++r) _mm512_store_ps(sums + t * sums_apart + kLanes * r, totals[t][r]);
+    }
   }
 
   template <int Format, int R>

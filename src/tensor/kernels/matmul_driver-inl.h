@@ -6,6 +6,9 @@
 //   template <int Format, int R> static void run(const unsigned char* tile, std::int64_t units, const unsigned char* x,
 //       std::size_t x_stride, const std::int8_t* codebook, bool prefetch, float* sums);        sums[R][16] += ...
 //   template <int Format, int R> static void run_float(the same without the codebook);
+//   static constexpr int kPairsFrom = …;   from so many rows on two tiles are multiplied at once; 0: never. If not 0:
+//   using PairRowCounts = Counts<…>; template <int Format, int R> static void run_pair(tile, tile_bytes, units, x,
+//       x_stride, codebook, prefetch, sums, sums_apart);
 //   static void quantize_blocks(...), interleave(...): as in MatmulKernels
 
 constexpr int kLanes = kTileLanes;
@@ -73,17 +76,63 @@ inline void store_sums(const MatmulCall& call, int tile, int row, int rows, cons
   }
 }
 
-// run.operator()<R>(tile, units, x, prefetch, sums) adds to sums[R][16]. Weights that memory still has to deliver are
-// fetched ahead; once a chunk is in the cache that would only cost time.
-template <typename RowCounts, typename Run>
-inline void multiply_all(const MatmulCall& call, std::size_t unit_bytes, std::size_t unit_input_bytes, Run&& run) {
+// Rows x tiles of one chunk of units: sums[tile][sums_rows][16] += ... `runs.one<R>(tile, units, x, prefetch, sums)`
+// adds to sums[R][16]; `runs.two<R>(…, sums_apart)` does two tiles at once, where the kernels have that. Weights that
+// memory still has to deliver are fetched ahead; once a chunk is in the cache that would only cost time.
+template <typename Runs>
+inline void multiply_chunk(const MatmulCall& call, const Runs& runs, const unsigned char* tile, int tiles,
+                           std::int64_t units, const unsigned char* x, int rows, bool prefetch, int sums_rows,
+                           float* sums) {
+  const std::size_t apart = static_cast<std::size_t>(sums_rows) * kLanes;
+  const auto row_at = [&](int row) { return x + static_cast<std::size_t>(row) * call.x_stride; };
+  for (int done = 0; done < tiles;) {
+    int step = 1;
+    if constexpr (Runs::kPairsFrom > 0) step = rows >= Runs::kPairsFrom && tiles - done > 1 ? 2 : 1;
+    if (step == 1) {
+      walk_rows(typename Runs::RowCounts(), rows, 0, [&]<int R>(int row) {
+        runs.template one<R>(tile, units, row_at(row), prefetch && row == 0, sums + row * kLanes);
+      });
+    } else if constexpr (Runs::kPairsFrom > 0) {
+      constexpr int kPassRows = 4;
+      walk_rows(typename Runs::PairRowCounts(), rows, 0, [&]<int R>(int row) {
+        // Each pass over the tiles fetches as much, so that the memory is never idle.
+        const int fetch = !prefetch ? 0 : row > 0 ? (row < 2 * kPassRows ? 2 : 0) : rows > kPassRows ? 1 : 3;
+        runs.template two<R>(tile, units, row_at(row), fetch, sums + row * kLanes, apart);
+      });
+    }
+    done += step;
+    tile += static_cast<std::size_t>(step) * call.tile_bytes;
+    sums += static_cast<std::size_t>(step) * apart;
+  }
+}
+
+// Few rows, all pairs of tiles; returns how many tiles that were.
+template <typename Runs>
+inline int multiply_pairs(const MatmulCall& call, const Runs& runs) {
+  alignas(64) float sums[2 * kChunkRows * kLanes];
+  int tile = 0;
+  for (; tile + 1 < call.tile_count; tile += 2) {
+    __builtin_memset(sums, 0, sizeof(float) * static_cast<std::size_t>(2 * call.rows) * kLanes);
+    multiply_chunk(call, runs, call.tiles + static_cast<std::size_t>(tile) * call.tile_bytes, 2, call.units, call.x,
+                   call.rows, true, call.rows, sums);
+    for (int t = 0; t < 2; ++t) store_sums(call, tile + t, 0, call.rows, sums + t * call.rows * kLanes);
+  }
+  return tile;
+}
+
+template <typename Runs>
+inline void multiply_all(const MatmulCall& call, std::size_t unit_bytes, std::size_t unit_input_bytes,
+                         const Runs& runs) {
   if (call.rows <= kChunkRows) {
-    for (int tile = 0; tile < call.tile_count; ++tile) {
+    int tile = 0;
+    if constexpr (Runs::kPairsFrom > 0) {
+      if (call.rows >= Runs::kPairsFrom) tile = multiply_pairs(call, runs);
+    }
+    for (; tile < call.tile_count; ++tile) {
       const unsigned char* data = call.tiles + static_cast<std::size_t>(tile) * call.tile_bytes;
-      walk_rows(RowCounts(), call.rows, 0, [&]<int R>(int row) {
+      walk_rows(typename Runs::RowCounts(), call.rows, 0, [&]<int R>(int row) {
         alignas(64) float sums[R * kLanes] = {};
-        run.template operator()<R>(data, call.units, call.x + static_cast<std::size_t>(row) * call.x_stride, row == 0,
-                                   sums);
+        runs.template one<R>(data, call.units, call.x + static_cast<std::size_t>(row) * call.x_stride, row == 0, sums);
         store_sums(call, tile, row, R, sums);
       });
     }
@@ -103,15 +152,8 @@ inline void multiply_all(const MatmulCall& call, std::size_t unit_bytes, std::si
       __builtin_memset(sums, 0, sizeof(float) * kChunkRows * kLanes * static_cast<std::size_t>(tiles));
       for (std::int64_t unit = 0; unit < call.units; unit += chunk_units) {
         const std::int64_t units = call.units - unit < chunk_units ? call.units - unit : chunk_units;
-        for (int tile = 0; tile < tiles; ++tile) {
-          walk_rows(RowCounts(), rows, 0, [&]<int R>(int r) {
-            run.template operator()<R>(
-                data + static_cast<std::size_t>(tile) * call.tile_bytes + static_cast<std::size_t>(unit) * unit_bytes,
-                units,
-                x + static_cast<std::size_t>(r) * call.x_stride + static_cast<std::size_t>(unit) * unit_input_bytes,
-                row + r == 0, sums + (tile * kChunkRows + r) * kLanes);
-          });
-        }
+        multiply_chunk(call, runs, data + static_cast<std::size_t>(unit) * unit_bytes, tiles, units,
+                       x + static_cast<std::size_t>(unit) * unit_input_bytes, rows, row == 0, kChunkRows, sums);
       }
       for (int tile = 0; tile < tiles; ++tile)
         store_sums(call, first + tile, row, rows, sums + tile * kChunkRows * kLanes);
@@ -120,22 +162,43 @@ inline void multiply_all(const MatmulCall& call, std::size_t unit_bytes, std::si
 }
 
 template <typename Kernels, int Index>
+struct FormatRuns {
+  using RowCounts = typename Kernels::RowCounts;
+  using PairRowCounts = typename Kernels::PairRowCounts;
+  static constexpr int kPairsFrom = Kernels::kPairsFrom;
+  const MatmulCall& call;
+  template <int R>
+  void one(const unsigned char* tile, std::int64_t units, const unsigned char* x, bool prefetch, float* sums) const {
+    Kernels::template run<Index, R>(tile, units, x, call.x_stride, call.codebook, prefetch, sums);
+  }
+  template <int R>
+  void two(const unsigned char* tile, std::int64_t units, const unsigned char* x, int fetch, float* sums,
+           std::size_t apart) const {
+    Kernels::template run_pair<Index, R>(tile, call.tile_bytes, units, x, call.x_stride, call.codebook, fetch, sums,
+                                         apart);
+  }
+};
+
+template <typename Kernels, int Format>
+struct FloatRuns {
+  using RowCounts = typename Kernels::FloatRowCounts;
+  static constexpr int kPairsFrom = 0;
+  const MatmulCall& call;
+  template <int R>
+  void one(const unsigned char* tile, std::int64_t units, const unsigned char* x, bool prefetch, float* sums) const {
+    Kernels::template run_float<Format, R>(tile, units, x, call.x_stride, prefetch, sums);
+  }
+};
+
+template <typename Kernels, int Index>
 void multiply_format(const MatmulCall& call) {
   constexpr TileFormat F = kTileFormats[Index];
-  multiply_all<typename Kernels::RowCounts>(
-      call, F.unit_bytes(), sizeof(QuantizedBlock) * F.blocks_per_unit(),
-      [&]<int R>(const unsigned char* tile, std::int64_t units, const unsigned char* x, bool prefetch, float* sums) {
-        Kernels::template run<Index, R>(tile, units, x, call.x_stride, call.codebook, prefetch, sums);
-      });
+  multiply_all(call, F.unit_bytes(), sizeof(QuantizedBlock) * F.blocks_per_unit(), FormatRuns<Kernels, Index>{call});
 }
 
 template <typename Kernels, int Format>
 void multiply_float(const MatmulCall& call) {
-  multiply_all<typename Kernels::FloatRowCounts>(
-      call, Format == kTileFloat32 ? 64 : 32, sizeof(float),
-      [&]<int R>(const unsigned char* tile, std::int64_t units, const unsigned char* x, bool prefetch, float* sums) {
-        Kernels::template run_float<Format, R>(tile, units, x, call.x_stride, prefetch, sums);
-      });
+  multiply_all(call, Format == kTileFloat32 ? 64 : 32, sizeof(float), FloatRuns<Kernels, Format>{call});
 }
 
 template <typename Kernels>

@@ -170,6 +170,8 @@ inline Step choose_step(const float32x4_t (&values)[8], std::uint32_t largest) {
 }
 
 struct Kernels {
+  using PairRowCounts = Counts<1>;
+  static constexpr int kPairsFrom = 0;
   using RowCounts = RowCountsOf<4, 2, 1>;
   using FloatRowCounts = RowCountsOf<4, 2, 1>;
 

@@ -40,6 +40,8 @@ float block_value(const unsigned char* block, float unit, float minimum_unit, in
 }
 
 struct Kernels {
+  using PairRowCounts = Counts<1>;
+  static constexpr int kPairsFrom = 0;
   using RowCounts = Counts<1>;
   using FloatRowCounts = Counts<1>;
 
