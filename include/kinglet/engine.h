@@ -28,25 +28,26 @@ struct EngineOptions {
 class Sequence {
  public:
   virtual ~Sequence() = default;
-  virtual std::int64_t length() const = 0;  ///< positions kept (of the shortest layer)
+  /// Positions seen: one more than the highest that was fed (of the layer that is furthest behind).
+  virtual std::int64_t length() const = 0;
   /// Forgets positions >= length. kInvalidArgument above length(); a sliding layer may have forgotten what a shorter
   /// sequence would need: then kUnsupported.
   virtual Result<void> truncate(std::int64_t length) = 0;
   /// A second sequence with the same memory; full pages are shared, not copied.
   virtual Result<std::unique_ptr<Sequence>> fork() const = 0;
-  /// After a call whose rows formed a tree from position `base` on: keeps the rows of one path (slot offsets from
-  /// `base`, ascending, one a position) and forgets the others.
+  /// After a call whose rows formed a tree from position `base` on: keeps the rows of one path (indices of the
+  /// sequence's rows in that call, ascending, one a position from `base` on) and forgets the others.
   virtual Result<void> keep_path(std::int64_t base, std::span<const std::int32_t> offsets) = 0;
   virtual Result<std::string> snapshot() const = 0;  ///< bytes; restore() checks them as hostile
   virtual Result<void> restore(std::string_view bytes) = 0;
   virtual std::uint64_t bytes() const = 0;  ///< memory held (shared pages counted once each sequence)
 };
 
-/// One token's place. Rows of a sequence stand in the order of their slots; a row writes slot length()+k where k counts
-/// the call's earlier rows of that sequence.
+/// One token's place. A row takes the sequence's next slot of each layer; what it sees is decided by positions, so rows
+/// may come late, and layers may hold different ones.
 struct Row {
   Sequence* sequence = nullptr;
-  std::int32_t position = 0;
+  std::int32_t position = 0;  ///< place in the text: rotary angle, and which slots are seen (those not above it)
   /// Index in this call of the row that it continues, -1: the sequence as it was before the call (for plain chains the
   /// previous row is found by position; set `tree` on the call to use this).
   std::int32_t parent = -1;
@@ -58,7 +59,8 @@ struct ForwardHooks {
   std::function<void(int layer, std::span<float> hidden)> after_layer;
   /// Before a feed-forward: which rows run it (1) and which skip it (0). Called on the calling thread.
   std::function<void(int layer, std::span<const float> hidden, std::span<std::uint8_t> run)> feed_forward;
-  /// Attention weights of the last row over its visible slots: (layer, head, weights). Slow; for analysis.
+  /// Attention weights of the last row over the layer's slots up to the last visible one, 0 where it does not see one:
+  /// (layer, head, weights). Slow; for analysis.
   std::function<void(int layer, int head, std::span<const float> weights)> attention;
 };
 

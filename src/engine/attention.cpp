@@ -38,17 +38,13 @@ Result<std::unique_ptr<AttentionPlan>> AttentionPlan::create(const ModelConfig& 
                                                                : 1 / std::sqrt(static_cast<double>(config.key_length)));
   plan->cap_ = static_cast<float>(config.attention_softcap);
   plan->threads_ = threads;
-  for (const LayerConfig& layer : config.per_layer) {
-    const auto same = std::find_if(plan->shapes_.begin(), plan->shapes_.end(), [&](const Shape& shape) {
-      return shape.heads == layer.heads && shape.kv_heads == layer.kv_heads && shape.window == layer.sliding_window;
-    });
-    plan->shape_of_.push_back(static_cast<int>(same - plan->shapes_.begin()));
-    if (same == plan->shapes_.end())
-      plan->shapes_.push_back(
-          {.heads = layer.heads, .kv_heads = layer.kv_heads, .window = layer.sliding_window, .items = {}});
-  }
+  for (const LayerConfig& layer : config.per_layer)
+    plan->sizes_.push_back({.heads = layer.heads, .kv_heads = layer.kv_heads, .window = layer.sliding_window});
+  plan->shapes_.resize(plan->sizes_.size());
+  plan->shape_of_.resize(plan->sizes_.size());
   plan->order_.reserve(static_cast<std::size_t>(max_rows));
   plan->place_.reserve(static_cast<std::size_t>(max_rows));
+  plan->positions_.reserve(static_cast<std::size_t>(max_rows));
   // A tile is split only where there are fewer tiles than a thread should find.
   const std::size_t counters = static_cast<std::size_t>(threads * kItemsPerThread) * plan->shapes_.size();
   plan->counters_ = std::make_unique<std::atomic<std::int32_t>[]>(counters);
@@ -64,24 +60,76 @@ Result<void> AttentionPlan::prepare(std::span<const Row> rows, bool tree, int la
   layer_begin_ = layer_begin;
   layer_end_ = layer_end;
   KINGLET_CHECK(group_rows(rows, tree));
+  KINGLET_CHECK(check_layers());
   for (const SequenceRows& sequence : sequences_)
-    KINGLET_CHECK(sequence.cache->reserve(layer_begin, layer_end, sequence.count));
+    KINGLET_CHECK(sequence.cache->reserve(
+        layer_begin, layer_end,
+        std::span(positions_)
+            .subspan(static_cast<std::size_t>(sequence.first), static_cast<std::size_t>(sequence.count))));
+  find_shapes();
   std::int32_t counters = 0;
-  std::int64_t partials = 0;
-  for (Shape& shape : shapes_) make_items(shape, counters, partials);
+  for (int i = 0; i < shape_count_; ++i) {
+    std::int64_t partials = 0;  // layers follow one another, so all may use the same memory
+    make_items(shapes_[static_cast<std::size_t>(i)], counters, partials);
+  }
   for (std::int32_t i = 0; i < counters; ++i) counters_[static_cast<std::size_t>(i)] = 0;
   return {};
 }
 
 void AttentionPlan::commit() {
-  for (const SequenceRows& sequence : sequences_) sequence.cache->commit(layer_begin_, layer_end_, sequence.count);
+  for (const SequenceRows& sequence : sequences_) sequence.cache->commit(layer_begin_, layer_end_);
 }
 
-/// Fills sequences_, order_ and place_.
+bool AttentionPlan::is_plain(const SequenceRows& sequence, int layer) const {
+  const std::int64_t slots = sequence.cache->slots(layer);
+  return sequence.in_order && sequence.cache->positions(layer).identity() >= slots &&
+         positions_[static_cast<std::size_t>(sequence.first)] == slots;
+}
+
+bool AttentionPlan::same_shape(int layer, int other) const {
+  if (sizes(layer) != sizes(other)) return false;
+  return std::ranges::all_of(sequences_, [&](const SequenceRows& sequence) {
+    return sequence.cache->slots(layer) == sequence.cache->slots(other) &&
+           sequence.cache->first_slot(layer) == sequence.cache->first_slot(other) &&
+           sequence.cache->ascends(layer) == sequence.cache->ascends(other) &&
+           is_plain(sequence, layer) == is_plain(sequence, other);
+  });
+}
+
+/// Fills shape_of_ and the layers of shapes_.
+void AttentionPlan::find_shapes() {
+  shape_count_ = 0;
+  for (int layer = layer_begin_; layer < layer_end_; ++layer) {
+    int shape = 0;
+    while (shape < shape_count_ && !same_shape(layer, shapes_[static_cast<std::size_t>(shape)].layer)) ++shape;
+    if (shape == shape_count_) shapes_[static_cast<std::size_t>(shape_count_++)].layer = layer;
+    shape_of_[static_cast<std::size_t>(layer)] = shape;
+  }
+}
+
+Result<void> AttentionPlan::check_layers() const {
+  for (const SequenceRows& sequence : sequences_)
+    for (int layer = layer_begin_; layer < layer_end_; ++layer) {
+      const SequenceCache& cache = *sequence.cache;
+      if (cache.seen(layer) != cache.seen(layer_begin_))
+        return fail(ErrorCode::kInvalidArgument, "the layers of a call have seen different numbers of positions",
+                    "Feed the missing rows to the layers that are behind first, or truncate the sequence.");
+      if (cache.first_slot(layer) == 0 || is_plain(sequence, layer)) continue;
+      for (std::int32_t i = sequence.first; i < sequence.first + sequence.count; ++i)
+        if (positions_[static_cast<std::size_t>(i)] - sizes(layer).window + 1 < cache.first_slot(layer))
+          return fail(ErrorCode::kUnsupported,
+                      "layer " + std::to_string(layer) + " has forgotten what a row at position " +
+                          std::to_string(positions_[static_cast<std::size_t>(i)]) + " would see");
+    }
+  return {};
+}
+
+/// Fills sequences_, order_, place_ and positions_.
 Result<void> AttentionPlan::group_rows(std::span<const Row> rows, bool tree) {
   sequences_.clear();
   order_.resize(rows.size());
   place_.resize(rows.size());
+  positions_.resize(rows.size());
   std::size_t at = 0;  // the sequence of the row before: neighbours mostly share it
   for (std::size_t i = 0; i < rows.size(); ++i) {
     if (at >= sequences_.size() || sequences_[at].cache != rows[i].sequence) {
@@ -91,11 +139,7 @@ Result<void> AttentionPlan::group_rows(std::span<const Row> rows, bool tree) {
     if (at == sequences_.size()) {
       auto* cache = dynamic_cast<SequenceCache*>(rows[i].sequence);
       if (cache == nullptr) return fail(ErrorCode::kInvalidArgument, "a row has no sequence of this engine");
-      sequences_.push_back({.cache = cache, .base = cache->length(layer_begin_)});
-      for (int layer = layer_begin_; layer < layer_end_; ++layer)
-        if (cache->length(layer) != sequences_.back().base)
-          return fail(ErrorCode::kInvalidArgument, "the layers of a call hold different numbers of positions",
-                      "Feed the missing rows to the shorter layers first, or truncate the sequence.");
+      sequences_.push_back({.cache = cache});
     }
     place_[i] = static_cast<std::int32_t>(at);
     ++sequences_[at].count;
@@ -110,11 +154,17 @@ Result<void> AttentionPlan::group_rows(std::span<const Row> rows, bool tree) {
     SequenceRows& sequence = sequences_[static_cast<std::size_t>(place_[i])];
     const std::int32_t place = sequence.first + sequence.count;
     order_[static_cast<std::size_t>(place)] = {.row = static_cast<std::int32_t>(i), .depth = sequence.count++};
+    positions_[static_cast<std::size_t>(place)] = rows[i].position;
     place_[i] = place;
   }
   paths_.clear();
   if (tree)
     for (SequenceRows& sequence : sequences_) KINGLET_CHECK(find_paths(rows, sequence));
+  for (SequenceRows& sequence : sequences_)
+    for (std::int32_t i = sequence.first; i < sequence.first + sequence.count; ++i)
+      sequence.in_order &=
+          positions_[static_cast<std::size_t>(i)] ==
+          positions_[static_cast<std::size_t>(sequence.first)] + order_[static_cast<std::size_t>(i)].depth;
   return {};
 }
 
@@ -146,17 +196,17 @@ Result<void> AttentionPlan::find_paths(std::span<const Row> rows, SequenceRows& 
 
 void AttentionPlan::make_items(Shape& shape, std::int32_t& counters, std::int64_t& partials) {
   shape.items.clear();
-  const std::int64_t per_kv = shape.heads / shape.kv_heads;
+  const std::int64_t kv_heads = sizes(shape.layer).kv_heads, per_kv = sizes(shape.layer).heads / kv_heads;
   const auto heads = static_cast<std::int32_t>(std::min<std::int64_t>(per_kv, kQueryRows));
   const auto tokens = std::max(1, kQueryRows / heads);
   std::int64_t tiles = 0;
   for (const SequenceRows& sequence : sequences_) tiles += ceil_div(sequence.count, tokens);
-  tiles *= shape.kv_heads * ceil_div(per_kv, heads);
+  tiles *= kv_heads * ceil_div(per_kv, heads);
   const std::int64_t wanted = std::int64_t{threads_} * kItemsPerThread;
   const std::int64_t most = tiles >= wanted ? 1 : ceil_div(wanted, std::max<std::int64_t>(tiles, 1));
   for (std::size_t s = 0; s < sequences_.size(); ++s)
     for (std::int32_t first = 0; first < sequences_[s].count; first += tokens)
-      for (std::int32_t kv_head = 0; kv_head < shape.kv_heads; ++kv_head)
+      for (std::int32_t kv_head = 0; kv_head < kv_heads; ++kv_head)
         for (std::int32_t head = 0; head < per_kv; head += heads) {
           Item item{.sequence = static_cast<std::int32_t>(s),
                     .first = first,
@@ -171,7 +221,7 @@ void AttentionPlan::make_items(Shape& shape, std::int32_t& counters, std::int64_
 /// A tile as one item, or as several over parts of its chunks.
 void AttentionPlan::add_splits(Shape& shape, Item item, std::int64_t most, std::int32_t& counters,
                                std::int64_t& partials) {
-  const AttentionTile tile = make_tile(0, shape, item);
+  const AttentionTile tile = make_tile(shape.layer, item);
   const std::int64_t chunks = tile.chunk_end - tile.chunk_begin;
   const std::int64_t floats = chunks * tile.partial_floats();
   item.splits = static_cast<std::int32_t>(std::min(most, chunks));
@@ -185,11 +235,11 @@ void AttentionPlan::add_splits(Shape& shape, Item item, std::int64_t most, std::
 }
 
 int AttentionPlan::store_items(int layer) const {
-  return static_cast<int>(ceil_div(std::ssize(order_), kStoreRows) * shape(layer).kv_heads);
+  return static_cast<int>(ceil_div(std::ssize(order_), kStoreRows) * sizes(layer).kv_heads);
 }
 
 void AttentionPlan::store(int layer, int item, const float* k, const float* v) const {
-  const std::int64_t kv_heads = shape(layer).kv_heads, head = item % kv_heads;
+  const std::int64_t kv_heads = sizes(layer).kv_heads, head = item % kv_heads;
   const std::int32_t begin = static_cast<std::int32_t>(item / kv_heads) * kStoreRows;
   const std::int32_t end = std::min(begin + kStoreRows, static_cast<std::int32_t>(order_.size()));
   const AttentionKernels& kernels = kinglet::attention();
@@ -198,7 +248,7 @@ void AttentionPlan::store(int layer, int item, const float* k, const float* v) c
   for (std::int32_t place = begin; place < end; ++place) {
     while (place >= sequences_[s].first + sequences_[s].count) ++s;
     const SequenceRows& sequence = sequences_[s];
-    const std::int64_t slot = sequence.base + place - sequence.first;
+    const std::int64_t slot = sequence.cache->slots(layer) + place - sequence.first;
     const std::int64_t at = order_[static_cast<std::size_t>(place)].row * kv_heads + head;
     const int lane = static_cast<int>(slot % kKvGroup), kv_head = static_cast<int>(head);
     kernels.store_key[storage](k + at * layout_.key_length, layout_.key_length,
@@ -210,39 +260,61 @@ void AttentionPlan::store(int layer, int item, const float* k, const float* v) c
 
 int AttentionPlan::attend_items(int layer) const { return static_cast<int>(shape(layer).items.size()); }
 
-AttentionTile AttentionPlan::make_tile(int layer, const Shape& shape, const Item& item) const {
+AttentionTile AttentionPlan::make_tile(int layer, const Item& item) const {
   const SequenceRows& sequence = sequences_[static_cast<std::size_t>(item.sequence)];
+  const std::int64_t window = sizes(layer).window;
   AttentionTile tile{.layout = layout_, .cap = cap_};
   tile.cache = sequence.cache;
   tile.layer = layer;
   tile.kv_head = item.kv_head;
   tile.tokens = item.tokens;
   tile.heads = item.heads;
-  tile.base = sequence.base;
+  tile.base = sequence.cache->slots(layer);
   tile.tree = sequence.tree;
-  std::int64_t first = std::numeric_limits<std::int64_t>::max(), last = 0;
+  tile.least = std::numeric_limits<std::int64_t>::max();
   for (std::int32_t t = 0; t < item.tokens; ++t) {
     const RowPlace& place = order_[static_cast<std::size_t>(sequence.first + item.first + t)];
-    const std::int64_t position = sequence.base + place.depth;
+    const std::int64_t slot = tile.base + place.depth;
     const std::size_t i = static_cast<std::size_t>(t);
     tile.row[i] = place.row;
     tile.path[i] = sequence.tree ? paths_.data() + place.ancestors : nullptr;
-    tile.last[i] = causal_ ? position : sequence.base + sequence.count - 1;
-    tile.first[i] = causal_ && shape.window > 0 ? std::max<std::int64_t>(position - shape.window + 1, 0) : 0;
-    first = std::min(first, tile.first[i]);
-    last = std::max(last, tile.last[i]);
+    tile.last[i] = causal_ ? slot : tile.base + sequence.count - 1;
+    tile.first[i] = causal_ && window > 0 ? std::max<std::int64_t>(slot - window + 1, 0) : 0;
+    tile.least = std::min(tile.least, tile.first[i]);
+    tile.most = std::max(tile.most, tile.last[i]);
   }
-  tile.least = first;
-  tile.most = last;
-  tile.chunk_begin = first / kKvChunk;
-  tile.chunk_end = last / kKvChunk + 1;
+  if (causal_ && !is_plain(sequence, layer)) look_up(sequence, item, tile);
+  tile.chunk_begin = tile.least / kKvChunk;
+  tile.chunk_end = tile.most / kKvChunk + 1;
   return tile;
 }
 
+/// A tile whose slots do not hold their own numbers: ascending positions still make a range, others are hidden one by
+/// one. Which chunks the tile has depends on the numbers of slots alone, so that layers may share its item.
+void AttentionPlan::look_up(const SequenceRows& sequence, const Item& item, AttentionTile& tile) const {
+  const std::int64_t window = sizes(tile.layer).window, first_slot = sequence.cache->first_slot(tile.layer);
+  const PositionMap& positions = sequence.cache->positions(tile.layer);
+  const bool ascends = !sequence.tree && sequence.cache->ascends(tile.layer);
+  if (!ascends) tile.positions = &positions;
+  tile.window = window;
+  tile.least = first_slot;
+  if (!ascends) tile.most = tile.base + sequence.count - 1;
+  for (std::int32_t t = 0; t < item.tokens; ++t) {
+    const std::size_t i = static_cast<std::size_t>(t);
+    const std::int64_t position = positions_[static_cast<std::size_t>(sequence.first + item.first + t)];
+    tile.position[i] = position;
+    tile.slot[i] = tile.base + (sequence.tree ? order_[static_cast<std::size_t>(sequence.first + item.first + t)].depth
+                                              : item.first + t);
+    tile.first[i] = ascends && window > 0 ? positions.first_from(position - window + 1) : 0;
+    tile.first[i] = std::max(tile.first[i], first_slot);
+    if (!ascends && !sequence.tree) tile.last[i] = tile.most;
+  }
+}
+
 void AttentionPlan::attend(int layer, int index, int thread, const float* q, float* o) const {
-  const Shape& kind = shape(layer);
-  const Item& item = kind.items[static_cast<std::size_t>(index)];
-  const AttentionTile tile = make_tile(layer, kind, item);
+  const LayerSizes& kind = sizes(layer);
+  const Item& item = shape(layer).items[static_cast<std::size_t>(index)];
+  const AttentionTile tile = make_tile(layer, item);
   const AttentionScratch scratch(layout_,
                                  scratch_.data() + AttentionScratch::bytes(layout_) * static_cast<std::size_t>(thread));
   const std::int64_t q_row = kind.heads * layout_.key_length, o_row = kind.heads * layout_.value_length;
@@ -272,7 +344,7 @@ void AttentionPlan::attend(int layer, int index, int thread, const float* q, flo
 }
 
 std::vector<float> AttentionPlan::weights(int layer, int row, int head, const float* q) const {
-  const Shape& kind = shape(layer);
+  const LayerSizes& kind = sizes(layer);
   const std::int32_t place = place_[static_cast<std::size_t>(row)];
   std::size_t s = 0;
   while (place >= sequences_[s].first + sequences_[s].count) ++s;
@@ -283,7 +355,7 @@ std::vector<float> AttentionPlan::weights(int layer, int row, int head, const fl
                   .kv_head = static_cast<std::int32_t>(head / per_kv),
                   .head = head,
                   .heads = 1};
-  const AttentionTile tile = make_tile(layer, kind, item);
+  const AttentionTile tile = make_tile(layer, item);
   const AttentionScratch scratch(layout_, scratch_.data());
   tile.stage(q + std::int64_t{head} * layout_.key_length, kind.heads * layout_.key_length, scale_, scratch);
   std::vector<float> weights(static_cast<std::size_t>(tile.chunk_end * kKvChunk), 0.0f);

@@ -7,6 +7,10 @@
 //   barrier
 // and commit() once after the last layer, on one thread. Items differ in cost: let threads take the next one from a
 // counter. Which thread takes which, and in which order, cannot change a bit of the result.
+//
+// What a row sees is decided by positions: slots whose position is not above its own (of equal ones the earlier slots),
+// nor below its window; in a tree, of the call's rows only its ancestors. Where slots hold their own numbers and rows
+// come in order that is a range of slots, which nobody has to look up.
 #pragma once
 
 #include <atomic>
@@ -31,9 +35,9 @@ class AttentionPlan {
                                                        int max_rows);
 
   /// Groups the rows by sequence and makes room in the caches. All sequences must be SequenceCaches of one store.
-  /// Without `tree` the rows of a sequence continue it in their order. Errors: kInvalidArgument for a parent that is
-  /// not an earlier row of the same sequence, or layers of different lengths; those of SequenceCache::reserve. Then no
-  /// sequence has changed.
+  /// The rows of a sequence take its next slots in their order. Errors: kInvalidArgument for a parent that is not an
+  /// earlier row of the same sequence, or layers that have seen different numbers of positions; kUnsupported where a
+  /// sliding layer has forgotten what a row would see; those of SequenceCache::reserve. Then no sequence has changed.
   Result<void> prepare(std::span<const Row> rows, bool tree, int layer_begin, int layer_end);
 
   int store_items(int layer) const;
@@ -47,8 +51,8 @@ class AttentionPlan {
   /// The rows' slots belong to their sequences from now on.
   void commit();
 
-  /// What `head` of `row` looks at: its softmax weights over the positions [0, last visible], 0 where the window has
-  /// passed. For analysis: slow, allocates. After store().
+  /// What `head` of `row` looks at: its softmax weights over the slots [0, last visible], 0 where it does not see one.
+  /// For analysis: slow, allocates. Between store() and commit().
   std::vector<float> weights(int layer, int row, int head, const float* q) const;
 
   std::uint64_t bytes() const;
@@ -57,13 +61,13 @@ class AttentionPlan {
   AttentionPlan() = default;
   struct SequenceRows {  ///< the rows of one sequence
     SequenceCache* cache = nullptr;
-    std::int64_t base = 0;              ///< slots before the call
     std::int32_t first = 0, count = 0;  ///< in order_
     bool tree = false;                  ///< a chain is none, whatever the call says
+    bool in_order = true;               ///< positions rise by one a row from the first row's, or a level of the tree
   };
   struct RowPlace {
     std::int32_t row = 0;        ///< index in the call
-    std::int32_t depth = 0;      ///< position - base
+    std::int32_t depth = 0;      ///< rows of this call that it continues
     std::int32_t ancestors = 0;  ///< start of its path in paths_ (trees): the slot - base of depth 0, 1, … depth
   };
   /// Some rows of a sequence and some heads of one KV head: the query rows of a tile, over some of the chunks.
@@ -73,32 +77,46 @@ class AttentionPlan {
     std::int32_t split = 0, splits = 1, counter = 0;
     std::int64_t partial = 0;  ///< first float of its chunks in partials_
   };
-  /// Layers with equal heads and windows share their items.
+  /// Layers with equal heads, windows and numbers of slots share their items.
   struct Shape {
-    std::int64_t heads = 0, kv_heads = 0, window = 0;
+    int layer = 0;  ///< the first of them
     std::vector<Item> items;
   };
+  struct LayerSizes {
+    std::int64_t heads = 0, kv_heads = 0, window = 0;
+    bool operator==(const LayerSizes&) const = default;
+  };
 
+  const LayerSizes& sizes(int layer) const { return sizes_[static_cast<std::size_t>(layer)]; }
   const Shape& shape(int layer) const {
     return shapes_[static_cast<std::size_t>(shape_of_[static_cast<std::size_t>(layer)])];
   }
+  /// Whether the layer's slots, and those of the call behind them, hold their own numbers.
+  bool is_plain(const SequenceRows& sequence, int layer) const;
+  bool same_shape(int layer, int other) const;
+  void find_shapes();
   Result<void> group_rows(std::span<const Row> rows, bool tree);
+  Result<void> check_layers() const;
   Result<void> find_paths(std::span<const Row> rows, SequenceRows& sequence);
   void make_items(Shape& shape, std::int32_t& counters, std::int64_t& partials);
   void add_splits(Shape& shape, Item item, std::int64_t most, std::int32_t& counters, std::int64_t& partials);
-  AttentionTile make_tile(int layer, const Shape& shape, const Item& item) const;
+  AttentionTile make_tile(int layer, const Item& item) const;
+  void look_up(const SequenceRows& sequence, const Item& item, AttentionTile& tile) const;
 
   KvLayout layout_;
   bool causal_ = true;
   float scale_ = 1, cap_ = 0;
   int threads_ = 1;
-  std::vector<Shape> shapes_;
+  std::vector<LayerSizes> sizes_;  ///< by layer
+  std::vector<Shape> shapes_;      ///< one a layer, so that their items keep their memory; the first shape_count_ count
+  int shape_count_ = 0;
   std::vector<int> shape_of_;  ///< by layer
   int layer_begin_ = 0, layer_end_ = 0;
   std::vector<SequenceRows> sequences_;
   std::vector<RowPlace> order_;      ///< rows by sequence, in slot order
   std::vector<std::int32_t> place_;  ///< inverse: call row -> index in order_
   std::vector<std::int32_t> paths_;
+  std::vector<std::int32_t> positions_;  ///< as order_
   std::unique_ptr<std::atomic<std::int32_t>[]> counters_;
   AlignedMemory scratch_, partials_;
 };

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <limits>
 
+#include "tensor/kernels/elementwise.h"
+
 namespace kinglet {
 namespace {
 
@@ -102,6 +104,27 @@ void AttentionTile::score(std::int64_t chunk, const Range& range, const Attentio
   }
 }
 
+/// `slot`: as the token sees them, its ancestors behind the slots before the call.
+bool AttentionTile::sees(int token, std::int64_t slot) const {
+  const std::size_t i = static_cast<std::size_t>(token);
+  const bool ancestor = tree && slot >= base;
+  const std::int64_t other = (*positions)[ancestor ? base + path[i][slot - base] : slot], own = position[i];
+  if (window > 0 && other <= own - window) return false;
+  return ancestor || other < own || (other == own && slot <= this->slot[i]);
+}
+
+/// Gives the scores of unseen slots -infinity. The cap comes first: it would make them finite.
+void AttentionTile::hide(std::int64_t chunk, int token, const AttentionScratch& scratch) const {
+  const std::size_t i = static_cast<std::size_t>(token);
+  const std::int64_t begin = std::max(first[i], chunk * kKvChunk), end = std::min(last[i] + 1, (chunk + 1) * kKvChunk);
+  for (int r = token * heads; r < (token + 1) * heads; ++r) {
+    float* own = scratch.scores + r * kKvChunk - chunk * kKvChunk;
+    if (cap > 0 && begin < end) elementwise().softcap(own + begin, cap, end - begin, own + begin);
+    for (std::int64_t slot = begin; slot < end; ++slot)
+      if (!sees(token, slot)) own[slot] = -std::numeric_limits<float>::infinity();
+  }
+}
+
 void AttentionTile::weigh(std::int64_t chunk, const Range& range, float* result,
                           const AttentionScratch& scratch) const {
   float* maxima = result + rows() * layout.value_stride();
@@ -112,8 +135,10 @@ void AttentionTile::weigh(std::int64_t chunk, const Range& range, float* result,
     const std::int64_t end = std::min<std::int64_t>(last[token] - chunk * kKvChunk, kKvChunk - 1);
     const int from = static_cast<int>(std::min<std::int64_t>(begin, kKvChunk));
     const int to = static_cast<int>(std::max<std::int64_t>(end, -1));
+    if (positions != nullptr) hide(chunk, t, scratch);
+    const float left = positions != nullptr ? 0 : cap;
     for (int r = t * heads; r < (t + 1) * heads; ++r)
-      attention().softmax(scratch.scores + r * kKvChunk, range.begin, range.end, from, to, cap, maxima + r, sums + r);
+      attention().softmax(scratch.scores + r * kKvChunk, range.begin, range.end, from, to, left, maxima + r, sums + r);
   }
 }
 

@@ -36,9 +36,13 @@ struct AttentionTile {
   std::int64_t base = 0;  ///< slots before the call
   bool tree = false;
   std::array<std::int32_t, kQueryRows> row{};            ///< of the call, by token
-  std::array<std::int64_t, kQueryRows> first{}, last{};  ///< visible positions, by token
+  std::array<std::int64_t, kQueryRows> first{}, last{};  ///< visible slots, by token
   std::array<const std::int32_t*, kQueryRows> path{};    ///< trees: slot - base of the row's ancestors and itself
-  std::int64_t least = 0, most = 0;                      ///< of first and last
+  std::int64_t least = 0, most = 0;                      ///< no token sees a slot outside
+  /// Not null: of the slots [first, last] a token sees those whose position is not above its own, nor below its window.
+  const PositionMap* positions = nullptr;
+  std::int64_t window = 0;                                  ///< 0: none
+  std::array<std::int64_t, kQueryRows> position{}, slot{};  ///< with positions: the token's own
   std::int64_t chunk_begin = 0, chunk_end = 0;
 
   int rows() const { return tokens * heads; }
@@ -54,13 +58,15 @@ struct AttentionTile {
 
  private:
   /// Groups of a chunk, relative to it: [begin, shared) lie in the cache for all rows; [shared, end) hold a tree's
-  /// rows, and each token gathers its own ancestors at their positions.
+  /// rows, and each token gathers its own ancestors as if they alone had been fed.
   struct Range {
     int begin, shared, end;
   };
   Range range(std::int64_t chunk) const;
   int private_end(std::int64_t chunk, int token) const;
   void score(std::int64_t chunk, const Range& range, const AttentionScratch& scratch) const;
+  bool sees(int token, std::int64_t slot) const;
+  void hide(std::int64_t chunk, int token, const AttentionScratch& scratch) const;
   void weigh(std::int64_t chunk, const Range& range, float* result, const AttentionScratch& scratch) const;
   void sum(std::int64_t chunk, const Range& range, bool another_follows, float* result,
            const AttentionScratch& scratch) const;

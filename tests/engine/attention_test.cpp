@@ -220,7 +220,7 @@ TEST(Attention, RefusesRowsItCannotPlace) {
   // Layer 0 alone grows; a call of both layers is then refused, one of layer 0 is not.
   ASSERT_TRUE(rig.plan().prepare(AttentionRig::chain(*a, 3), false, 0, 1));
   rig.plan().commit();
-  EXPECT_EQ(a->length(0), 3);
+  EXPECT_EQ(a->slots(0), 3);
   EXPECT_EQ(a->length(), 0);
   EXPECT_EQ(code(AttentionRig::chain(*a, 1), false), ErrorCode::kInvalidArgument);
   EXPECT_TRUE(rig.plan().prepare(AttentionRig::chain(*a, 1), false, 0, 1));
@@ -231,7 +231,7 @@ TEST(Attention, WeightsOfARowSumToOneAndExplainItsResult) {
   AttentionRig rig(c);
   auto sequence = rig.sequence();
   rig.feed(*sequence, {520});
-  const auto result = rig.forward(AttentionRig::chain(*sequence, 2)).value();
+  const auto result = rig.forward(AttentionRig::chain(*sequence, 2), {}, false, false).value();
   const int row = 1, head = 3;
   const auto weights = rig.plan().weights(0, row, head, rig.queries().data());
   ASSERT_EQ(weights.size(), 522u);

@@ -42,8 +42,8 @@ void SequenceCache::clear() {
 }
 
 std::int64_t SequenceCache::length() const {
-  std::int64_t shortest = layers_.empty() ? 0 : layers_[0].length;
-  for (const LayerCache& layer : layers_) shortest = std::min(shortest, layer.length);
+  std::int64_t shortest = layers_.empty() ? 0 : layers_[0].seen;
+  for (const LayerCache& layer : layers_) shortest = std::min(shortest, layer.seen);
   return shortest;
 }
 
@@ -53,25 +53,30 @@ std::uint64_t SequenceCache::bytes() const {
   return pages * store_->page_bytes();
 }
 
-Result<void> SequenceCache::reserve(int begin, int end, std::int64_t rows) {
+Result<void> SequenceCache::reserve(int begin, int end, std::span<const std::int32_t> positions) {
+  const std::int64_t rows = std::ssize(positions);
   for (int layer = begin; layer < end; ++layer) {
-    const std::int64_t wanted = length(layer) + rows;
+    const std::int64_t wanted = slots(layer) + rows;
     if (config_->context > 0 && wanted > config_->context)
       return fail(ErrorCode::kExhausted,
                   "the sequence would have " + std::to_string(wanted) + " positions, the context has " +
                       std::to_string(config_->context),
                   "Give a larger --context, or a shorter text.");
   }
-  for (int layer = begin; layer < end; ++layer)
-    KINGLET_CHECK(reserve_layer(layer, length(layer), length(layer) + rows));
+  for (int layer = begin; layer < end; ++layer) {
+    LayerCache& cache = at(layer);
+    KINGLET_CHECK(claim_slots(layer, cache.length, cache.length + rows));
+    cache.positions.cut(cache.length);  // what the last call reserved and nobody committed
+    cache.positions.append(positions);
+    cache.ascends = cache.positions.ascends();
+  }
   return {};
 }
 
 /// Own pages for the slots [begin, end) of a layer.
-Result<void> SequenceCache::reserve_layer(int layer, std::int64_t begin, std::int64_t end) {
-  LayerCache& cache = layers_[static_cast<std::size_t>(layer)];
-  const std::int64_t heads = config_->layers[static_cast<std::size_t>(layer)].kv_heads;
-  cache.written = std::max(cache.length, end);
+Result<void> SequenceCache::claim_slots(int layer, std::int64_t begin, std::int64_t end) {
+  LayerCache& cache = at(layer);
+  const std::int64_t heads = this->heads(layer);
   if (begin >= end) return {};
   const std::int64_t first = begin / kKvChunk - cache.first_page, last = (end - 1) / kKvChunk - cache.first_page;
   // Shared pages that will be written: those of a fork, or of a sequence that was cut back into them.
@@ -105,59 +110,94 @@ Result<void> SequenceCache::make_own(KvPage& page) {
   return {};
 }
 
-void SequenceCache::commit(int begin, int end, std::int64_t rows) {
+void SequenceCache::commit(int begin, int end) {
   for (int layer = begin; layer < end; ++layer) {
-    LayerCache& cache = layers_[static_cast<std::size_t>(layer)];
-    cache.length = std::min(cache.length + rows, cache.written);
+    LayerCache& cache = at(layer);
+    for (std::int64_t slot = std::max(cache.length, cache.positions.identity()); slot < cache.positions.slots(); ++slot)
+      cache.seen = std::max(cache.seen, cache.positions[slot] + 1);
+    cache.length = cache.positions.slots();
+    cache.seen = std::max(cache.seen, cache.positions.identity());
     forget_unseen(layer);
   }
 }
 
 void SequenceCache::forget_unseen(int layer) {
-  const CacheConfig::Layer& config = config_->layers[static_cast<std::size_t>(layer)];
-  LayerCache& cache = layers_[static_cast<std::size_t>(layer)];
-  if (config.window <= 0) return;
-  const std::int64_t needed = cache.length - kRollback - config.window + 1;  // the first slot that may still be seen
+  LayerCache& cache = at(layer);
+  if (window(layer) <= 0) return;
+  // The first position that may still be seen; slots behind the identity may hold any.
+  const std::int64_t needed = std::min(cache.seen - kRollback - window(layer) + 1, cache.positions.identity());
   const std::int64_t keep = std::max<std::int64_t>(needed, 0) / kKvChunk;
   const std::int64_t drop = keep - cache.first_page;
   if (drop <= 0) return;
-  const auto end = cache.pages.begin() + drop * config.kv_heads;
+  const auto end = cache.pages.begin() + drop * heads(layer);
   for (auto page = cache.pages.begin(); page != end; ++page) store_->release(*page);
   cache.pages.erase(cache.pages.begin(), end);
   cache.first_page = keep;
 }
 
-/// Gives back the pages that hold no slot below `length`.
-void SequenceCache::drop_after(int layer, std::int64_t length) {
-  LayerCache& cache = layers_[static_cast<std::size_t>(layer)];
-  const std::int64_t heads = config_->layers[static_cast<std::size_t>(layer)].kv_heads;
-  const std::int64_t keep = std::max<std::int64_t>((length + kKvChunk - 1) / kKvChunk - cache.first_page, 0) * heads;
+/// Forgets the slots >= `slots` and gives back the pages that hold no other.
+void SequenceCache::drop_after(int layer, std::int64_t slots) {
+  LayerCache& cache = at(layer);
+  const std::int64_t keep =
+      std::max<std::int64_t>((slots + kKvChunk - 1) / kKvChunk - cache.first_page, 0) * heads(layer);
   while (std::ssize(cache.pages) > keep) {
     store_->release(cache.pages.back());
     cache.pages.pop_back();
   }
-  cache.length = std::min(cache.length, length);
-  cache.written = cache.length;
+  cache.length = std::min(cache.length, slots);
+  cache.positions.cut(cache.length);
+  if (slots == 0) cache.first_page = 0;
+}
+
+/// Slot begin + i takes what slots[i] (ascending, >= begin) holds; what was behind is forgotten. Only an error of the
+/// store can stop it, and then nothing has moved.
+Result<void> SequenceCache::keep_slots(int layer, std::int64_t begin, std::span<const std::int64_t> slots) {
+  LayerCache& cache = at(layer);
+  const KvLayout& layout = store_->layout();
+  // Committed slots may be shared with a fork.
+  if (!slots.empty()) KINGLET_CHECK(claim_slots(layer, begin, begin + std::ssize(slots)));
+  for (std::int64_t i = 0; i < std::ssize(slots); ++i) {
+    const std::int64_t from = slots[static_cast<std::size_t>(i)], to = begin + i;
+    if (from == to) continue;
+    for (int head = 0; head < heads(layer); ++head) {
+      copy_key(layout, key_group(layer, head, from / kKvGroup), static_cast<int>(from % kKvGroup),
+               key_group(layer, head, to / kKvGroup), static_cast<int>(to % kKvGroup));
+      copy_value(layout, value_group(layer, head, from / kKvGroup), static_cast<int>(from % kKvGroup),
+                 value_group(layer, head, to / kKvGroup), static_cast<int>(to % kKvGroup));
+    }
+  }
+  cache.positions.keep(begin, slots);
+  cache.length = begin + std::ssize(slots);
+  drop_after(layer, cache.length);
+  return {};
 }
 
 Result<void> SequenceCache::truncate(std::int64_t wanted) {
   if (wanted < 0 || wanted > length())
     return fail(ErrorCode::kInvalidArgument,
                 "cannot cut a sequence of " + std::to_string(length()) + " positions to " + std::to_string(wanted));
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const std::int64_t window = config_->layers[i].window;
-    if (window <= 0 || wanted == 0 || wanted == layers_[i].length) continue;
-    const std::int64_t needed = std::max<std::int64_t>(wanted - window + 1, 0);
-    if (needed / kKvChunk < layers_[i].first_page)
+  for (int layer = 0; layer < static_cast<int>(layers_.size()); ++layer) {
+    if (window(layer) <= 0 || wanted == 0 || wanted == seen(layer)) continue;
+    const std::int64_t needed = std::max<std::int64_t>(wanted - window(layer) + 1, 0);
+    if (needed / kKvChunk < at(layer).first_page)
       return fail(ErrorCode::kUnsupported,
-                  "layer " + std::to_string(i) + " has a window of " + std::to_string(window) +
+                  "layer " + std::to_string(layer) + " has a window of " + std::to_string(window(layer)) +
                       " positions and has forgotten what a sequence of " + std::to_string(wanted) + " would need",
                   "Start the sequence again, or fork it before it grows.");
   }
   for (int layer = 0; layer < static_cast<int>(layers_.size()); ++layer) {
-    drop_after(layer, wanted);
-    LayerCache& cache = layers_[static_cast<std::size_t>(layer)];
-    if (wanted == 0) cache.first_page = 0;
+    LayerCache& cache = at(layer);
+    cache.positions.cut(cache.length);
+    if (wanted <= cache.positions.identity() && cache.positions.tail().empty()) {
+      drop_after(layer, wanted);
+    } else {
+      const std::int64_t begin = std::min(wanted, cache.positions.identity());
+      std::vector<std::int64_t> kept;
+      for (std::int64_t slot = begin; slot < cache.length; ++slot)
+        if (cache.positions[slot] < wanted) kept.push_back(slot);
+      KINGLET_CHECK(keep_slots(layer, begin, kept));
+    }
+    cache.seen = wanted;
   }
   return {};
 }
@@ -168,42 +208,44 @@ Result<std::unique_ptr<Sequence>> SequenceCache::fork() const {
   for (const LayerCache& layer : layers_)
     for (const KvPage& page : layer.pages) store_->retain(page);
   // What was reserved and not committed is the original's alone.
-  for (int layer = 0; layer < static_cast<int>(layers_.size()); ++layer) copy->drop_after(layer, length(layer));
+  for (int layer = 0; layer < static_cast<int>(layers_.size()); ++layer) copy->drop_after(layer, slots(layer));
   return copy;
+}
+
+/// The first slot of the rows that were fed from position `base` on.
+std::int64_t SequenceCache::slot_of(int layer, std::int64_t base) const {
+  const PositionMap& positions = at(layer).positions;
+  if (base <= positions.identity()) return base;
+  std::int64_t slot = positions.slots();
+  while (slot > positions.identity() && positions[slot - 1] >= base) --slot;
+  return slot;
 }
 
 Result<void> SequenceCache::keep_path(std::int64_t base, std::span<const std::int32_t> offsets) {
   const std::int64_t kept = base + std::ssize(offsets);
-  for (std::size_t i = 0; i < layers_.size(); ++i)
-    if (base < 0 || base > layers_[i].written || (!offsets.empty() && base + offsets.back() >= layers_[i].written))
-      return fail(ErrorCode::kInvalidArgument, "keep_path names slots that the last call did not write");
   for (std::size_t i = 0; i < offsets.size(); ++i)
     if (offsets[i] < static_cast<std::int32_t>(i) || (i > 0 && offsets[i] <= offsets[i - 1]))
       return fail(ErrorCode::kInvalidArgument, "the offsets of keep_path must ascend");
-  for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const std::int64_t window = config_->layers[i].window;
-    if (window > 0 && std::max<std::int64_t>(kept - window + 1, 0) / kKvChunk < layers_[i].first_page)
-      return fail(ErrorCode::kUnsupported, "layer " + std::to_string(i) + " has forgotten what the kept path would see",
+  for (int layer = 0; layer < static_cast<int>(layers_.size()); ++layer) {
+    const std::int64_t written = positions(layer).slots(), begin = slot_of(layer, base);
+    if (base < 0 || base > std::max(written, seen(layer)) || (!offsets.empty() && begin + offsets.back() >= written))
+      return fail(ErrorCode::kInvalidArgument, "keep_path names slots that the last call did not write");
+    for (std::size_t i = 0; i < offsets.size(); ++i)
+      if (positions(layer)[begin + offsets[i]] != base + static_cast<std::int64_t>(i))
+        return fail(ErrorCode::kInvalidArgument, "keep_path names slots that are no path: slot " +
+                                                     std::to_string(begin + offsets[i]) + " holds position " +
+                                                     std::to_string(positions(layer)[begin + offsets[i]]));
+    if (window(layer) > 0 && std::max<std::int64_t>(kept - window(layer) + 1, 0) / kKvChunk < at(layer).first_page)
+      return fail(ErrorCode::kUnsupported,
+                  "layer " + std::to_string(layer) + " has forgotten what the kept path would see",
                   "Draft fewer than " + std::to_string(kRollback) + " tokens at once, or do not commit the call.");
   }
-  const KvLayout& layout = store_->layout();
   for (int layer = 0; layer < static_cast<int>(layers_.size()); ++layer) {
-    LayerCache& cache = layers_[static_cast<std::size_t>(layer)];
-    const int heads = config_->layers[static_cast<std::size_t>(layer)].kv_heads;
-    // Committed slots may have been shared by a fork since.
-    if (!offsets.empty()) KINGLET_CHECK(reserve_layer(layer, base, cache.written));
-    for (std::size_t i = 0; i < offsets.size(); ++i) {
-      const std::int64_t from = base + offsets[i], to = base + static_cast<std::int64_t>(i);
-      if (from == to) continue;
-      for (int head = 0; head < heads; ++head) {
-        copy_key(layout, key_group(layer, head, from / kKvGroup), static_cast<int>(from % kKvGroup),
-                 key_group(layer, head, to / kKvGroup), static_cast<int>(to % kKvGroup));
-        copy_value(layout, value_group(layer, head, from / kKvGroup), static_cast<int>(from % kKvGroup),
-                   value_group(layer, head, to / kKvGroup), static_cast<int>(to % kKvGroup));
-      }
-    }
-    cache.length = kept;
-    drop_after(layer, kept);
+    const std::int64_t begin = slot_of(layer, base);
+    kept_.clear();
+    for (const std::int32_t offset : offsets) kept_.push_back(begin + offset);
+    KINGLET_CHECK(keep_slots(layer, begin, kept_));
+    at(layer).seen = kept;
     forget_unseen(layer);
   }
   return {};

@@ -2,7 +2,8 @@
 //
 // The policy is per layer: a full layer keeps all positions; a sliding one only the pages that a coming row can still
 // see, and kRollback positions more, so that drafted tokens can be taken back. A slot is a place in a layer, in the
-// order of positions; for these policies slot and position are the same number.
+// order of filling; which position it holds says the layer's PositionMap. For these policies they are the same number
+// as long as rows come in order.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "engine/cache/paged_store.h"
+#include "engine/cache/position_map.h"
 #include "kinglet/engine.h"
 
 namespace kinglet {
@@ -40,6 +42,7 @@ class SequenceCache final : public Sequence {
   SequenceCache(std::shared_ptr<PagedStore> store, std::shared_ptr<const CacheConfig> config);
   ~SequenceCache() override;
 
+  /// Positions seen: one more than the highest that was committed, in the layer that is furthest behind.
   std::int64_t length() const override;
   Result<void> truncate(std::int64_t length) override;
   Result<std::unique_ptr<Sequence>> fork() const override;
@@ -51,14 +54,22 @@ class SequenceCache final : public Sequence {
 
   const PagedStore& store() const { return *store_; }
   const CacheConfig& config() const { return *config_; }
-  std::int64_t length(int layer) const { return layers_[static_cast<std::size_t>(layer)].length; }
+  /// Slots that count, and one more than the highest position that a layer has seen: the same number without gaps.
+  std::int64_t slots(int layer) const { return at(layer).length; }
+  std::int64_t seen(int layer) const { return at(layer).seen; }
+  /// Positions of the kept slots, and of the reserved ones behind them.
+  const PositionMap& positions(int layer) const { return at(layer).positions; }
+  /// Whether positions() ascend, as of the last reserve().
+  bool ascends(int layer) const { return at(layer).ascends; }
+  /// The first slot that is not forgotten; a multiple of kKvChunk.
+  std::int64_t first_slot(int layer) const { return at(layer).first_page * kKvChunk; }
 
-  /// Makes room for `rows` more slots in the layers [begin, end): pages that are this sequence's own. kExhausted with
-  /// both figures above the context, or where memory ends; then nothing that can be seen has changed. Allocates only
-  /// where a page is needed.
-  Result<void> reserve(int begin, int end, std::int64_t rows);
+  /// Makes room for one more slot a position in the layers [begin, end): pages that are this sequence's own.
+  /// kExhausted with both figures above the context, or where memory ends; then nothing that can be seen has changed.
+  /// Allocates only where a page is needed, or a slot's position is not its number.
+  Result<void> reserve(int begin, int end, std::span<const std::int32_t> positions);
   /// The reserved slots count from now on; a sliding layer forgets what no later row sees.
-  void commit(int begin, int end, std::int64_t rows);
+  void commit(int begin, int end);
 
   /// Groups of slots [16 * group, 16 * group + 16): kept or reserved ones only.
   std::byte* key_group(int layer, int kv_head, std::int64_t group) const {
@@ -70,20 +81,27 @@ class SequenceCache final : public Sequence {
 
  private:
   struct LayerCache {
-    std::int64_t length = 0;
-    std::int64_t written = 0;     ///< slots below it are length's or were reserved by the last call
+    std::int64_t length = 0;      ///< slots that count
+    std::int64_t seen = 0;        ///< one more than the highest position committed
+    PositionMap positions;        ///< of the slots that count, or were reserved by the last call
+    bool ascends = true;          ///< whether positions do
     std::int64_t first_page = 0;  ///< pages before it are forgotten
     std::vector<KvPage> pages;    ///< [page - first_page][kv_head]
   };
+  const LayerCache& at(int layer) const { return layers_[static_cast<std::size_t>(layer)]; }
+  LayerCache& at(int layer) { return layers_[static_cast<std::size_t>(layer)]; }
+  int heads(int layer) const { return config_->layers[static_cast<std::size_t>(layer)].kv_heads; }
+  std::int64_t window(int layer) const { return config_->layers[static_cast<std::size_t>(layer)].window; }
   const KvPage& page(int layer, int kv_head, std::int64_t index) const {
-    const LayerCache& cache = layers_[static_cast<std::size_t>(layer)];
-    const std::int64_t heads = config_->layers[static_cast<std::size_t>(layer)].kv_heads;
-    return cache.pages[static_cast<std::size_t>((index - cache.first_page) * heads + kv_head)];
+    const LayerCache& cache = at(layer);
+    return cache.pages[static_cast<std::size_t>((index - cache.first_page) * heads(layer) + kv_head)];
   }
-  Result<void> reserve_layer(int layer, std::int64_t begin, std::int64_t end);
+  Result<void> claim_slots(int layer, std::int64_t begin, std::int64_t end);
   Result<void> make_own(KvPage& page);
+  Result<void> keep_slots(int layer, std::int64_t begin, std::span<const std::int64_t> slots);
   void forget_unseen(int layer);
-  void drop_after(int layer, std::int64_t length);
+  void drop_after(int layer, std::int64_t slots);
+  std::int64_t slot_of(int layer, std::int64_t base) const;
   void clear();
 
   friend class SnapshotWriter;
@@ -92,6 +110,7 @@ class SequenceCache final : public Sequence {
   std::shared_ptr<PagedStore> store_;
   std::shared_ptr<const CacheConfig> config_;
   std::vector<LayerCache> layers_;
+  std::vector<std::int64_t> kept_;  ///< of keep_path: kept, so that it allocates once
 };
 
 }  // namespace kinglet

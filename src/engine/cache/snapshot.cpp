@@ -1,12 +1,14 @@
 // A sequence as bytes. Little-endian:
 //   "KGLTSEQ\n", u32 version, u32 storage, u32 key length, u32 value length, u64 size and bytes of the fingerprint,
-//   u32 layers; for each layer u32 KV heads, u32 0, i64 window, i64 length, i64 first page;
+//   u32 layers; for each layer u32 KV heads, u32 0, i64 window, i64 slots, i64 first page, i64 positions seen,
+//   i64 number and i32 positions of the last slots: those from the first on whose position is not its number;
 //   then for each layer, page and KV head the groups of keys, and the groups of values, that hold a kept slot (lanes
 //   behind the last one are zero);
 //   SHA-256 of all before it.
 // Equal sequences give equal bytes.
 #include <array>
 #include <cstring>
+#include <limits>
 
 #include "base/reader.h"
 #include "base/sha256.h"
@@ -17,7 +19,8 @@ namespace kinglet {
 namespace {
 
 constexpr std::string_view kMagic = "KGLTSEQ\n";
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
+constexpr std::int64_t kMostPositions = std::numeric_limits<std::int32_t>::max();
 constexpr std::string_view kAgain = "Feed the text again instead of restoring it.";
 
 template <typename T>
@@ -58,13 +61,7 @@ class SnapshotWriter {
     put(out_, static_cast<std::uint64_t>(cache_.config_->fingerprint.size()));
     out_.append(cache_.config_->fingerprint);
     put(out_, static_cast<std::uint32_t>(cache_.layers_.size()));
-    for (std::size_t i = 0; i < cache_.layers_.size(); ++i) {
-      put(out_, static_cast<std::uint32_t>(cache_.config_->layers[i].kv_heads));
-      put(out_, std::uint32_t{0});
-      put(out_, cache_.config_->layers[i].window);
-      put(out_, cache_.layers_[i].length);
-      put(out_, cache_.layers_[i].first_page);
-    }
+    for (std::size_t i = 0; i < cache_.layers_.size(); ++i) write_sizes(static_cast<int>(i));
     for (std::size_t i = 0; i < cache_.layers_.size(); ++i) write_layer(static_cast<int>(i));
     const auto digest = sha256(out_).bytes();
     out_.append(reinterpret_cast<const char*>(digest.data()), digest.size());
@@ -72,11 +69,24 @@ class SnapshotWriter {
   }
 
  private:
+  void write_sizes(int layer) {
+    const auto& own = cache_.at(layer);
+    put(out_, static_cast<std::uint32_t>(cache_.heads(layer)));
+    put(out_, std::uint32_t{0});
+    put(out_, cache_.window(layer));
+    put(out_, own.length);
+    put(out_, own.first_page);
+    put(out_, own.seen);
+    PositionMap kept = own.positions;
+    kept.cut(own.length);
+    put(out_, static_cast<std::int64_t>(kept.tail().size()));
+    for (const std::int32_t position : kept.tail()) put(out_, position);
+  }
+
   void write_layer(int layer) {
-    const std::int64_t length = cache_.length(layer),
-                       first = cache_.layers_[static_cast<std::size_t>(layer)].first_page;
+    const std::int64_t length = cache_.slots(layer), first = cache_.at(layer).first_page;
     for (std::int64_t page = first; page * kKvChunk < length; ++page)
-      for (int head = 0; head < cache_.config_->layers[static_cast<std::size_t>(layer)].kv_heads; ++head) {
+      for (int head = 0; head < cache_.heads(layer); ++head) {
         const std::int64_t begin = page * kKvGroups, end = begin + kept_groups(page, length);
         for (std::int64_t group = begin; group < end; ++group)
           append(cache_.key_group(layer, head, group), layout_.key_group_bytes(), length - group * kKvGroup, copy_key);
@@ -138,24 +148,8 @@ class SnapshotReader {
   Result<void> read_lengths() {
     KINGLET_CHECK(expect(reader_, static_cast<std::uint32_t>(cache_.layers_.size()), "number of layers"));
     std::uint64_t wanted = 0;
-    for (std::size_t i = 0; i < cache_.layers_.size(); ++i) {
-      const CacheConfig::Layer& config = cache_.config_->layers[i];
-      KINGLET_CHECK(expect(reader_, static_cast<std::uint32_t>(config.kv_heads), "number of KV heads"));
-      KINGLET_CHECK(expect(reader_, std::uint32_t{0}, "reserved field"));
-      KINGLET_CHECK(expect(reader_, config.window, "window"));
-      const std::int64_t most = cache_.config_->context > 0 ? cache_.config_->context : std::int64_t{kKvChunk} << 32;
-      KINGLET_TRY(const auto length, reader_.number<std::int64_t>("length"));
-      KINGLET_TRY(const std::int64_t slots, length.between(0, most, "the snapshot's length"));
-      const std::int64_t unseen = config.window > 0 ? std::max<std::int64_t>(slots - config.window + 1, 0) : 0;
-      KINGLET_TRY(const auto page, reader_.number<std::int64_t>("first page"));
-      KINGLET_TRY(const std::int64_t first, page.between(0, unseen / kKvChunk, "the snapshot's first page"));
-      lengths_.push_back(slots);
-      cache_.layers_[i].first_page = first;
-      const std::int64_t groups = (slots + kKvGroup - 1) / kKvGroup - first * kKvGroups;
-      KINGLET_TRY(const std::uint64_t bytes,
-                  checked_multiply(static_cast<std::uint64_t>(std::max<std::int64_t>(groups, 0)) *
-                                       static_cast<std::uint64_t>(config.kv_heads),
-                                   layout_.key_group_bytes() + layout_.value_group_bytes(), "the snapshot's size"));
+    for (int layer = 0; layer < static_cast<int>(cache_.layers_.size()); ++layer) {
+      KINGLET_TRY(const std::uint64_t bytes, read_sizes(layer));
       KINGLET_TRY(wanted, checked_add(wanted, bytes, "the snapshot's size"));
     }
     if (wanted != reader_.remaining())
@@ -166,14 +160,61 @@ class SnapshotReader {
     return {};
   }
 
+  /// One layer's head. The bytes of its keys and values.
+  Result<std::uint64_t> read_sizes(int layer) {
+    SequenceCache::LayerCache& own = cache_.at(layer);
+    const std::int64_t window = cache_.window(layer);
+    KINGLET_CHECK(expect(reader_, static_cast<std::uint32_t>(cache_.heads(layer)), "number of KV heads"));
+    KINGLET_CHECK(expect(reader_, std::uint32_t{0}, "reserved field"));
+    KINGLET_CHECK(expect(reader_, window, "window"));
+    const std::int64_t most = cache_.config_->context > 0 ? cache_.config_->context : kMostPositions;
+    KINGLET_TRY(const auto length, reader_.number<std::int64_t>("length"));
+    KINGLET_TRY(const std::int64_t slots, length.between(0, most, "the snapshot's length"));
+    KINGLET_TRY(const auto page, reader_.number<std::int64_t>("first page"));
+    KINGLET_TRY(const auto positions, reader_.number<std::int64_t>("positions seen"));
+    KINGLET_TRY(own.seen, positions.between(0, kMostPositions, "the snapshot's number of positions"));
+    KINGLET_CHECK(read_positions(layer, slots));
+    // A page is forgotten only where no coming row can see it.
+    const std::int64_t seen = std::min(own.seen, own.positions.identity());
+    const std::int64_t unseen = window > 0 ? std::max<std::int64_t>(seen - window + 1, 0) : 0;
+    KINGLET_TRY(own.first_page, page.between(0, unseen / kKvChunk, "the snapshot's first page"));
+    const std::int64_t groups = (slots + kKvGroup - 1) / kKvGroup - own.first_page * kKvGroups;
+    return checked_multiply(
+        static_cast<std::uint64_t>(std::max<std::int64_t>(groups, 0)) * static_cast<std::uint64_t>(cache_.heads(layer)),
+        layout_.key_group_bytes() + layout_.value_group_bytes(), "the snapshot's size");
+  }
+
+  /// The slots' positions: each below those seen, in the one form that equal maps have.
+  Result<void> read_positions(int layer, std::int64_t slots) {
+    SequenceCache::LayerCache& own = cache_.at(layer);
+    KINGLET_TRY(const auto count, reader_.number<std::int64_t>("number of listed positions"));
+    KINGLET_TRY(const std::int64_t listed, count.between(0, slots, "the snapshot's number of listed positions"));
+    if (static_cast<std::uint64_t>(listed) > reader_.remaining() / sizeof(std::int32_t))
+      return fail(ErrorCode::kCorrupt,
+                  "the snapshot lists " + std::to_string(listed) + " positions and has " +
+                      std::to_string(reader_.remaining()) + " bytes left",
+                  std::string(kAgain), reader_.place());
+    std::vector<std::int32_t> tail;
+    tail.reserve(static_cast<std::size_t>(listed));
+    for (std::int64_t i = 0; i < listed; ++i) {
+      KINGLET_TRY(const auto number, reader_.number<std::int32_t>("position"));
+      KINGLET_TRY(const std::int32_t position,
+                  number.between(0, static_cast<std::int32_t>(own.seen) - 1, "a position of the snapshot"));
+      tail.push_back(position);
+    }
+    own.positions = PositionMap(slots - listed, std::move(tail));
+    if (own.positions.identity() == slots - listed && slots - listed <= own.seen) return {};
+    return fail(ErrorCode::kCorrupt, "the snapshot's positions do not fit its length", std::string(kAgain),
+                reader_.place());
+  }
+
   Result<void> read_layer(int layer) {
-    SequenceCache::LayerCache& own = cache_.layers_[static_cast<std::size_t>(layer)];
-    const std::int64_t length = lengths_[static_cast<std::size_t>(layer)];
-    KINGLET_CHECK(cache_.reserve_layer(layer, own.first_page * kKvChunk, length));
+    SequenceCache::LayerCache& own = cache_.at(layer);
+    const std::int64_t length = own.positions.slots();
+    KINGLET_CHECK(cache_.claim_slots(layer, own.first_page * kKvChunk, length));
     own.length = length;
-    own.written = length;
     for (std::int64_t page = own.first_page; page * kKvChunk < length; ++page)
-      for (int head = 0; head < cache_.config_->layers[static_cast<std::size_t>(layer)].kv_heads; ++head) {
+      for (int head = 0; head < cache_.heads(layer); ++head) {
         const std::int64_t begin = page * kKvGroups, end = begin + kept_groups(page, length);
         const auto groups = static_cast<std::uint64_t>(end - begin);
         KINGLET_TRY(const auto keys, reader_.bytes(groups * layout_.key_group_bytes(), "keys"));
@@ -187,7 +228,6 @@ class SnapshotReader {
   SequenceCache& cache_;  ///< an empty one, thrown away on errors
   const KvLayout& layout_;
   Reader reader_;
-  std::vector<std::int64_t> lengths_;
 };
 
 Result<std::string> SequenceCache::snapshot() const { return SnapshotWriter(*this).write(); }
