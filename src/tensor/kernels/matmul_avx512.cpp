@@ -13,7 +13,8 @@ namespace {
 
 // How far ahead of the multiplication the weights are fetched; crossing the tiles' ends, since a thread's tiles follow
 // one another in memory.
-constexpr int kPrefetchBytes = 8192;
+template <int R>
+constexpr int kPrefetchBytes = R < 8 ? 8192 : 12288;
 
 inline __m512i line(const unsigned char* from) { return _mm512_loadu_si512(from); }
 
@@ -267,7 +268,7 @@ inline __m512i load_codebook(const std::int8_t* codebook) {
 struct Kernels {
   using PairRowCounts = RowCountsOf<4, 3, 2, 1>;
   // Fewer rows are bound by memory, which likes to be read in order.
-  static constexpr int kPairsFrom = 5;
+  static constexpr int kPairsFrom = 9;
   using RowCounts = RowCountsOf<16, 12, 8, 6, 4, 3, 2, 1>;
   using FloatRowCounts = RowCountsOf<16, 8, 4, 2, 1>;
 
@@ -287,7 +288,7 @@ struct Kernels {
       _Pragma("clang loop unroll(disable)") for (int b = 0; b < F.blocks_per_unit(); ++b) {
         if (prefetch) {
           KINGLET_UNROLL for (int ahead = 0; ahead < F.block_bytes(); ahead += 64)
-              _mm_prefetch(tile + kPrefetchBytes + ahead, _MM_HINT_T0);
+              _mm_prefetch(tile + kPrefetchBytes<R> + ahead, _MM_HINT_T0);
         }
         __m512i codes[8];
         unpack_codes<F>(tile, book, codes);
@@ -352,7 +353,7 @@ struct Kernels {
     KINGLET_UNROLL for (int r = 0; r < R; ++r) totals[r] = _mm512_load_ps(sums + kLanes * r);
     RowAddress rows(x, x_stride);
     for (std::int64_t i = 0; i < inputs; ++i) {
-      if (prefetch) _mm_prefetch(tile + kPrefetchBytes, _MM_HINT_T0);
+      if (prefetch) _mm_prefetch(tile + kPrefetchBytes<R>, _MM_HINT_T0);
       add_input<R>(load_weights<Format>(tile), rows, totals);
       tile += kBytes;
       rows.advance(sizeof(float));
