@@ -42,8 +42,7 @@ Result<std::vector<float>> sample(const Checkpoint& source, const TensorInfo& te
   for (std::int64_t i = 0; i < count; ++i) {
     const std::int64_t row = (2 * i + 1) * rows / (2 * count);
     tensor.type->decode(data.bytes.data() + static_cast<std::uint64_t>(row) * row_bytes,
-                        static_cast<std::size_t>(columns / tensor.type->block_values),
-                        values.data() + i * columns);
+                        static_cast<std::size_t>(columns / tensor.type->block_values), values.data() + i * columns);
   }
   for (float value : values)
     if (!std::isfinite(value))
@@ -74,8 +73,8 @@ bool is_candidate(const BlockType& type, const TensorInfo& tensor, const ChoiceO
 }
 
 std::uint64_t padded_bytes(const TensorInfo& tensor, const BlockType& type) {
-  const std::uint64_t bytes = static_cast<std::uint64_t>(tensor.rows()) *
-                              type.row_bytes(static_cast<std::uint64_t>(tensor.columns()));
+  const std::uint64_t bytes =
+      static_cast<std::uint64_t>(tensor.rows()) * type.row_bytes(static_cast<std::uint64_t>(tensor.columns()));
   return (bytes + kGgufAlignment - 1) / kGgufAlignment * kGgufAlignment;
 }
 
@@ -99,8 +98,7 @@ Result<std::vector<TensorChoices>> list_choices(PassContext& context, const Choi
     for (const BlockType* type : block_types()) {
       if (!is_candidate(*type, tensor, options)) continue;
       const double error = type == tensor.type ? 0 : relative_error(*type, values);
-      entry.choices.push_back(
-          {type, padded_bytes(tensor, *type), error * role_sensitivity(tensor.name, tied)});
+      entry.choices.push_back({type, padded_bytes(tensor, *type), error * role_sensitivity(tensor.name, tied)});
     }
     std::sort(entry.choices.begin(), entry.choices.end(), [](const Choice& a, const Choice& b) {
       return a.bytes != b.bytes ? a.bytes < b.bytes : a.type->name < b.type->name;

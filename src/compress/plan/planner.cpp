@@ -34,8 +34,7 @@ Result<Sizes> sizes_of(PassContext& context, const Recipe& recipe, const RecipeS
 /// Bytes above the targets; at most 0 where they are met.
 std::int64_t excess(const Recipe& recipe, const Sizes& sizes) {
   std::int64_t most = INT64_MIN;
-  if (recipe.to_bytes)
-    most = static_cast<std::int64_t>(sizes.file) - static_cast<std::int64_t>(*recipe.to_bytes);
+  if (recipe.to_bytes) most = static_cast<std::int64_t>(sizes.file) - static_cast<std::int64_t>(*recipe.to_bytes);
   if (recipe.bits) {
     const double allowed = std::floor(*recipe.bits * static_cast<double>(sizes.parameters) / 8);
     most = std::max(most, static_cast<std::int64_t>(sizes.tensors) - static_cast<std::int64_t>(allowed));
@@ -87,9 +86,8 @@ Result<RecipeStep> plan_step(PassContext& context, const Recipe& recipe, const R
     std::snprintf(hint, sizeof hint, "The smallest that quantizing gives is %llu bytes (%.3f bits per weight).",
                   static_cast<unsigned long long>(sizes.file),
                   8 * static_cast<double>(sizes.tensors) / static_cast<double>(sizes.parameters));
-    return fail(ErrorCode::kInvalidArgument, "the target cannot be met: it is " + std::to_string(over) +
-                                                 " bytes below the smallest types",
-                hint);
+    return fail(ErrorCode::kInvalidArgument,
+                "the target cannot be met: it is " + std::to_string(over) + " bytes below the smallest types", hint);
   }
   std::uint64_t budget = static_cast<std::uint64_t>(-over);
   for (const TensorChoices& tensor : tensors) budget += tensor.choices.front().bytes;
