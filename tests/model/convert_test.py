@@ -5,7 +5,6 @@ import resource
 import signal
 import struct
 import subprocess
-import sys
 import tempfile
 import time
 import unittest
@@ -14,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from safetensors import safe_open
 
+from tiny_model import make_tiny_model
+
 KINGLET = os.environ["KINGLET"]
-TINY = Path(__file__).resolve().parents[2] / "tools" / "make_tiny_model"
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma2", "gemma3", "bert")
 
 
@@ -32,9 +32,7 @@ def inspect(path):
 
 
 def tiny(out, **options):
-    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
-    subprocess.run([sys.executable, str(TINY), "--out", str(out), *arguments], check=True)
-    return out
+    return make_tiny_model(out, **options)
 
 
 def gguf_tensors(path):
