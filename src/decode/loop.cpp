@@ -85,6 +85,7 @@ Result<void> GenerationLoop::open(Stream& stream) {
   stream.tokens.reserve(request.prompt.size() + most);
   stream.tokens.assign(request.prompt.begin(), request.prompt.end());
   stream.result.token_ids.reserve(most);
+  stream.text.reserve(std::min<std::size_t>(most * 8, 1 << 20));
   for (TokenId id : request.prompt) stream.chain.accept(id);
   return {};
 }
