@@ -53,8 +53,15 @@ struct Row {
   std::int32_t parent = -1;
 };
 
+/// The four inputs that a layer's matrices read: the normed rows of query, key and value; the attended values of the
+/// output matrix; the normed rows of gate and up; the activated rows of down.
+enum class TapPoint { kAttentionInput, kAttended, kFeedForwardInput, kActivated };
+
 /// What a caller may look at or decide during forward(). All optional.
 struct ForwardHooks {
+  /// The f32 input of some of a layer's matrices: (layer, point, values [rows, inputs]). Called on the calling thread
+  /// while the others multiply: copy and return.
+  std::function<void(int layer, TapPoint point, std::span<const float> values)> linear_input;
   /// Hidden rows after a layer: (layer, hidden [rows, width]). May change them. Called on the calling thread.
   std::function<void(int layer, std::span<float> hidden)> after_layer;
   /// Before a feed-forward: which rows run it (1) and which skip it (0). Called on the calling thread.

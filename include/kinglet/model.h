@@ -29,6 +29,9 @@ struct LayerWeights {
 struct LoadOptions {
   int threads = 0;  ///< 0: chosen from the machine (physical cores)
   bool with_tokenizer = true;
+  /// False: matrices stay in the file, unpacked, until somebody packs them one by one (compress/workbench.h): a model
+  /// larger than memory can be opened, but not multiplied with.
+  bool pack = true;
 };
 
 class Model {

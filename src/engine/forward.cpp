@@ -229,6 +229,7 @@ void ForwardPass::attention_half(int thread, int index, const Pending& pending) 
   if (!config_.post_norm) norm = {&layer.attention_norm, &layer.attention_norm_bias};
   const bool int8 = is_int8(layer.query.get()) || is_int8(layer.key.get()) || is_int8(layer.value.get());
   const LinearInput x = prepare(thread, pending, norm, all_, int8);
+  show_input(thread, index, TapPoint::kAttentionInput, x);
   multiply(thread, *layer.query, x, space_.query, layer.query_bias);
   multiply(thread, *layer.key, x, space_.key, layer.key_bias);
   multiply(thread, *layer.value, x, space_.value, layer.value_bias);
@@ -238,8 +239,9 @@ void ForwardPass::attention_half(int thread, int index, const Pending& pending) 
   attend(thread, index);
   meet();
   const std::size_t columns = std::size_t(layer.output->inputs());
-  multiply(thread, *layer.output, quantize(thread, space_.attended, columns, rows_, *layer.output), space_.projected,
-           layer.output_bias);
+  const LinearInput attended = quantize(thread, space_.attended, columns, rows_, *layer.output);
+  show_input(thread, index, TapPoint::kAttended, attended);
+  multiply(thread, *layer.output, attended, space_.projected, layer.output_bias);
   meet();
 }
 
@@ -300,14 +302,21 @@ void ForwardPass::feed_forward_half(int thread, int index, const Pending& pendin
   Norm norm;
   if (!config_.post_norm) norm = {&layer.feed_forward_norm, &layer.feed_forward_norm_bias};
   const LinearInput x = prepare(thread, pending, norm, active_, is_int8(layer.up.get()) || is_int8(layer.gate.get()));
+  show_input(thread, index, TapPoint::kFeedForwardInput, x);
   if (layer.gate) multiply(thread, *layer.gate, x, space_.gate, layer.gate_bias);
   multiply(thread, *layer.up, x, space_.up, layer.up_bias);
   activate(thread, *layer.up, x.rows);
   meet();
   const std::size_t columns = std::size_t(layer.up->outputs());
-  multiply(thread, *layer.down, quantize(thread, space_.up, columns, x.rows, *layer.down), space_.projected,
-           layer.down_bias);
+  const LinearInput activated = quantize(thread, space_.up, columns, x.rows, *layer.down);
+  show_input(thread, index, TapPoint::kActivated, activated);
+  multiply(thread, *layer.down, activated, space_.projected, layer.down_bias);
   meet();
+}
+
+void ForwardPass::show_input(int thread, int index, TapPoint point, const LinearInput& x) const {
+  if (thread != 0 || call_.hooks == nullptr || !call_.hooks->linear_input || x.rows == 0) return;
+  call_.hooks->linear_input(index, point, {x.values, std::size_t(x.rows) * x.value_stride});
 }
 
 /// act(gate) * up, or act(up), in place of up, on the outputs that this thread has just made.

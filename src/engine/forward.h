@@ -60,6 +60,7 @@ class ForwardPass {
   LinearInput quantize(int thread, const float* values, std::size_t columns, int rows, const Linear& reader);
   void multiply(int thread, const Linear& linear, const LinearInput& x, float* y, const Vector& bias);
   void activate(int thread, const Linear& up, int rows);
+  void show_input(int thread, int index, TapPoint point, const LinearInput& x) const;
   void rotate(int thread, int index);
   void rotate_head(float* x, int row, const Vector& norm, int index);
   void attend(int thread, int index);

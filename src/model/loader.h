@@ -11,6 +11,7 @@ class ModelLoader {
 
   Result<void> configure();
   Result<void> find_weights();
+  Result<void> check_memory() const;  ///< kExhausted where the packed matrices would not fit
   /// Packs all matrices, each thread its own share of every matrix into its own arena, in the order in which a step
   /// reads them: a thread then streams one run of memory from the first layer to the head (performance: §4.1).
   Result<void> pack();
@@ -26,7 +27,6 @@ class ModelLoader {
   Result<void> layer(int index);
   Result<void> layer_norms(const std::string& prefix, LayerWeights& layer);
   Result<void> norm(const std::string& name, Vector& weight, Vector& bias);
-  Result<void> check_memory() const;
   void pack_share(const Linear& linear, const TensorInfo& tensor, TileRange range, std::byte* to) const;
 
   const Checkpoint& checkpoint_;

@@ -37,12 +37,13 @@ Result<std::shared_ptr<const Model>> Model::load(std::unique_ptr<Checkpoint> che
   ModelLoader loader(*checkpoint, *model);
   KINGLET_CHECK(loader.configure());
   KINGLET_CHECK(loader.find_weights());
+  if (options.pack) KINGLET_CHECK(loader.check_memory());
   model->pool_ = std::make_unique<ThreadPool>(options.threads);
   // The vocabulary is read beside the packing: together they would be half of a small model's load time.
   Result<std::unique_ptr<Tokenizer>> tokenizer = nullptr;
   std::thread reader;
   if (options.with_tokenizer) reader = std::thread([&] { tokenizer = load_tokenizer(model->metadata_); });
-  Result<void> packed = loader.pack();
+  Result<void> packed = options.pack ? loader.pack() : Result<void>();
   if (reader.joinable()) reader.join();
   KINGLET_CHECK(std::move(packed));
   KINGLET_TRY(model->tokenizer_, std::move(tokenizer));

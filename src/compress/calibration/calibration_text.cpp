@@ -1,0 +1,84 @@
+#include "compress/calibration/calibration_text.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "base/try.h"
+
+// The files of the mix as they are, so that the library needs none at run time.
+#define KINGLET_EMBED(name, file)                                                                     \
+  asm(".pushsection .rodata\n"                                                                        \
+      ".global kinglet_mix_" #name "\nkinglet_mix_" #name ":\n.incbin \"" KINGLET_MIX_FOLDER "/" file \
+      "\"\n.global kinglet_mix_" #name "_end\nkinglet_mix_" #name "_end:\n.byte 0\n.popsection\n");   \
+  extern "C" const char kinglet_mix_##name[], kinglet_mix_##name##_end[]
+KINGLET_EMBED(prose, "prose.txt");
+KINGLET_EMBED(languages, "languages.txt");
+KINGLET_EMBED(code, "code.txt");
+KINGLET_EMBED(chat, "chat.txt");
+
+namespace kinglet {
+namespace {
+
+std::string_view between(const char* begin, const char* end) {
+  return {begin,
+          static_cast<std::size_t>(reinterpret_cast<std::uintptr_t>(end) - reinterpret_cast<std::uintptr_t>(begin))};
+}
+
+void add_windows(const Tokenizer& tokenizer, std::string_view text, std::size_t tokens, std::size_t window,
+                 std::vector<std::vector<TokenId>>& windows) {
+  const std::vector<TokenId> ids = tokenizer.encode(text);
+  const std::size_t length = window - (tokenizer.adds_bos ? 1 : 0);
+  const std::size_t all = (ids.size() + length - 1) / length;
+  const std::size_t wanted = std::min(all, std::max<std::size_t>(1, (tokens + window / 2) / window));
+  for (std::size_t i = 0; i < wanted; ++i) {
+    const std::size_t begin = i * all / wanted * length, end = std::min(begin + length, ids.size());
+    std::vector<TokenId> each;
+    if (tokenizer.adds_bos) each.push_back(tokenizer.bos);
+    each.insert(each.end(), ids.begin() + static_cast<std::ptrdiff_t>(begin),
+                ids.begin() + static_cast<std::ptrdiff_t>(end));
+    windows.push_back(std::move(each));
+  }
+}
+
+}  // namespace
+
+std::span<const MixPart> calibration_mix() {
+  static const MixPart kParts[] = {
+      {"prose", between(kinglet_mix_prose, kinglet_mix_prose_end), 0.5},
+      {"languages", between(kinglet_mix_languages, kinglet_mix_languages_end), 0.2},
+      {"code", between(kinglet_mix_code, kinglet_mix_code_end), 0.15},
+      {"chat", between(kinglet_mix_chat, kinglet_mix_chat_end), 0.15},
+  };
+  return kParts;
+}
+
+Result<std::vector<std::vector<TokenId>>> calibration_windows(const Tokenizer& tokenizer, std::string_view text,
+                                                              const CalibrationOptions& options) {
+  const std::size_t window = std::max<std::size_t>(options.window, 16);
+  std::vector<std::vector<TokenId>> windows;
+  if (!text.empty()) {
+    add_windows(tokenizer, text, options.tokens, window, windows);
+  } else {
+    for (const MixPart& part : calibration_mix()) {
+      const auto tokens = static_cast<std::size_t>(std::lround(part.share * static_cast<double>(options.tokens)));
+      add_windows(tokenizer, part.text, tokens, window, windows);
+    }
+  }
+  std::size_t tokens = 0;
+  for (const auto& each : windows) tokens += each.size();
+  if (tokens < 16) {
+    return fail(ErrorCode::kInvalidArgument,
+                "the calibration text has " + std::to_string(tokens) + " tokens, at least 16 are needed");
+  }
+  return windows;
+}
+
+Result<std::size_t> calibration_window(const Checkpoint& checkpoint) {
+  KINGLET_TRY(
+      const std::int64_t context,
+      checkpoint.metadata().integer_or(checkpoint.architecture() + ".context_length", 512, 1, std::int64_t{1} << 40));
+  return static_cast<std::size_t>(std::clamp<std::int64_t>(context, 16, 512));
+}
+
+}  // namespace kinglet

@@ -1,0 +1,37 @@
+// The text that a model is calibrated on, as windows of tokens.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kinglet/checkpoint.h"
+#include "kinglet/result.h"
+#include "kinglet/tokenizer.h"
+
+namespace kinglet {
+
+struct CalibrationOptions {
+  std::size_t tokens = 32768;  ///< in all; a shorter text gives fewer
+  std::size_t window = 512;    ///< tokens a window, at most
+};
+
+/// One part of the built-in mix (src/compress/calibration/mix) and its share of the tokens.
+struct MixPart {
+  std::string_view name;
+  std::string_view text;
+  double share = 0;
+};
+std::span<const MixPart> calibration_mix();
+
+/// Windows spread evenly over the text (UTF-8; empty: over each part of the built-in mix), each with BOS first where
+/// the model adds one. kInvalidArgument where the text has fewer than 16 tokens.
+Result<std::vector<std::vector<TokenId>>> calibration_windows(const Tokenizer& tokenizer, std::string_view text,
+                                                              const CalibrationOptions& options);
+
+/// Tokens of a window for a model: 512, or its context where that is shorter.
+Result<std::size_t> calibration_window(const Checkpoint& checkpoint);
+
+}  // namespace kinglet

@@ -1,0 +1,164 @@
+// Matrices into block types with error compensation: each matrix is rounded on the inputs that the rounded model before
+// it gives on calibration text, its rounding errors make up for each other (GPTQ, arXiv 2210.17323, as QuIP's LDLQ),
+// and its targets make up for what was lost before it (GPTAQ, arXiv 2504.02692).
+#include <algorithm>
+
+#include "base/thread_pool.h"
+#include "base/try.h"
+#include "compress/calibration/calibration_text.h"
+#include "compress/quantize/sequential.h"
+#include "compress/type_rules.h"
+#include "kinglet/convert.h"
+#include "kinglet/pass.h"
+
+namespace kinglet {
+namespace {
+
+constexpr PassOption kOptions[] = {
+    {.name = "type", .placeholder = "T", .help = "Type of the matrices (q8_0, q6_k, q4_k, ...); without it they stay"},
+    {.name = "tensors",
+     .kind = PassOptionKind::kMap,
+     .placeholder = "PATTERN: T",
+     .help = "Types of tensors by name; * stands for any text, and the last pattern that matches counts"},
+    {.name = "tokens",
+     .kind = PassOptionKind::kInteger,
+     .placeholder = "N",
+     .help = "Tokens of calibration text",
+     .fallback = "16384",
+     .min = 16,
+     .max = 1 << 24},
+    {.name = "damping",
+     .kind = PassOptionKind::kNumber,
+     .placeholder = "X",
+     .help = "Added to the diagonal of the second moments, as a share of its mean",
+     .fallback = "0.01",
+     .min = 1e-6,
+     .max = 10},
+    {.name = "correction",
+     .kind = PassOptionKind::kNumber,
+     .placeholder = "X",
+     .help = "How much of what was lost before a matrix it has to make up for; 0 is plain GPTQ",
+     .fallback = "1",
+     .min = 0,
+     .max = 1},
+    {.name = "sweeps",
+     .kind = PassOptionKind::kInteger,
+     .placeholder = "N",
+     .help = "Times that codes and scales are improved after the first rounding",
+     .fallback = "2",
+     .min = 0,
+     .max = 100},
+};
+
+/// The framework's sink as a store.
+class SinkStore final : public RoundedStore {
+ public:
+  explicit SinkStore(TensorSink& sink) : sink_(sink) {}
+  bool finished(std::string_view name) const override { return sink_.finished(name); }
+  Result<std::vector<std::byte>> read(std::string_view name) const override { return sink_.read(name); }
+  Result<void> put(RoundedMatrix matrix) override { return sink_.put(matrix.name, matrix.bytes); }
+
+ private:
+  TensorSink& sink_;
+};
+
+/// What an earlier run has made, where nothing is to be written.
+class FinishedStore final : public RoundedStore {
+ public:
+  explicit FinishedStore(const TensorSink& sink) : sink_(sink) {}
+  bool finished(std::string_view name) const override { return sink_.finished(name); }
+  Result<std::vector<std::byte>> read(std::string_view name) const override { return sink_.read(name); }
+  Result<void> put(RoundedMatrix matrix) override {
+    return fail(ErrorCode::kInternal, matrix.name + " was said to be finished");
+  }
+
+ private:
+  const TensorSink& sink_;
+};
+
+class Gptq final : public Pass {
+ public:
+  Gptq(TypeRules rules, const PassOptions& options) : rules_(std::move(rules)) {
+    tokens_ = static_cast<std::size_t>(options.integer("tokens"));
+    settings_.damping = options.number("damping");
+    settings_.correction = options.number("correction");
+    settings_.rounding.sweeps = static_cast<int>(options.integer("sweeps"));
+  }
+
+  Result<PassPlan> plan(PassContext& context) override {
+    KINGLET_TRY(plan_, rules_.plan(context));
+    for (const PassPlan::Tensor& tensor : plan_.tensors) {
+      const TensorInfo& info = *context.source->find(tensor.name);
+      if (tensor.type != info.type && is_rounded(tensor)) types_[tensor.name] = tensor.type;
+    }
+    return plan_;
+  }
+
+  Result<void> run(PassContext& context, int block, TensorSink& sink) override {
+    for (const PassPlan::Tensor& tensor : plan_.tensors) {
+      if (tensor.block != block || types_.contains(tensor.name) || sink.finished(tensor.name)) continue;
+      KINGLET_CHECK(copy_tensor(context, tensor, sink));
+    }
+    SinkStore store(sink);
+    return work(context, block, store);
+  }
+
+  Result<void> skip(PassContext& context, int block, const TensorSink& sink) override {
+    FinishedStore store(sink);
+    return work(context, block, store);
+  }
+
+ private:
+  static bool is_rounded(const PassPlan::Tensor& tensor) {
+    return tensor.type->form.bits > 0 &&
+           (tensor.name.starts_with("blk.") || tensor.name == "token_embd.weight" || tensor.name == "output.weight");
+  }
+
+  Result<void> work(PassContext& context, int block, RoundedStore& store) {
+    if (types_.empty()) return {};
+    if (!rounding_) {
+      KINGLET_TRY(const auto tokenizer, load_tokenizer(context.source->metadata()));
+      KINGLET_TRY(const std::size_t window, calibration_window(*context.source));
+      KINGLET_TRY(auto windows, calibration_windows(*tokenizer, context.text, {.tokens = tokens_, .window = window}));
+      KINGLET_TRY(rounding_, SequentialRounding::create(*context.source, std::move(windows), context.pool->size()));
+      rounding_->start(types_, settings_);
+    }
+    if (block == 0) return rounding_->embedding(store);
+    const int layers = layer_count(*context.source);
+    return block <= layers ? rounding_->layer(block - 1, store) : rounding_->head(store);
+  }
+
+  TypeRules rules_;
+  std::size_t tokens_ = 0;
+  SequentialOptions settings_;
+  PassPlan plan_;
+  TypePlan types_;
+  std::unique_ptr<SequentialRounding> rounding_;
+};
+
+Result<void> accepts(const Checkpoint& checkpoint, const PassOptions&) {
+  if (checkpoint.find("token_embd.weight") == nullptr || layer_count(checkpoint) == 0) {
+    return fail(ErrorCode::kUnsupported, "gptq runs the model on calibration text, and this is no language model",
+                "The pass quantize works on any tensors.");
+  }
+  return {};
+}
+
+Result<std::unique_ptr<Pass>> make(const PassOptions& options) {
+  KINGLET_TRY(auto rules, TypeRules::make(options));
+  return std::make_unique<Gptq>(std::move(rules), options);
+}
+
+}  // namespace
+
+extern const PassDescriptor pass_gptq = {
+    .name = "gptq",
+    .paper = "",
+    .help = "Stores matrices in block types of 2 to 8 bits, rounded so that the model's outputs stay",
+    .applicability = "models that Kinglet runs; needs calibration text (there is a built-in one)",
+    .options = kOptions,
+    .accepts = accepts,
+    .make = make,
+};
+
+}  // namespace kinglet

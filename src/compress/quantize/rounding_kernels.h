@@ -1,0 +1,54 @@
+// The inner loops of error-compensated rounding, one table an instruction set. All sums go in one written order and
+// nothing is fused, so every set gives the same bits. Rows of a matrix lie in the 16 lanes of a vector.
+#pragma once
+
+#include <cstdint>
+
+#include "base/cpu.h"
+
+namespace kinglet {
+
+/// Rows that are rounded side by side.
+inline constexpr int kRoundingLanes = 16;
+
+/// A group's grid for 16 rows: value = scale * level - minimum.
+struct LaneGroup {
+  alignas(64) float scale[kRoundingLanes];
+  alignas(64) float minimum[kRoundingLanes];
+};
+
+/// The levels of a block type: all integers of a range, or a list in ascending order.
+struct LevelSet {
+  float low = 0, high = 0;
+  const float* list = nullptr;  ///< null: the integers low..high
+  int count = 0;
+};
+
+struct RoundingKernels {
+  /// sum[16] += factors[i] * errors[i][16] for i in [0, count), in ascending order, in four interleaved chains.
+  void (*accumulate)(const float* factors, const float* errors, std::int64_t count, float* sum);
+  /// Nearest values of the grid: levels[16] and values[16] of wanted[16].
+  void (*nearest)(const LevelSet& set, const LaneGroup& group, const float* wanted, float* levels, float* values);
+  /// gradients[count][16]: rows begin..begin+count of second-moment matrix [inputs, inputs] times errors[inputs][16].
+  void (*gradients)(const float* moment, std::int64_t inputs, std::int64_t begin, int count, const float* errors,
+                    float* gradients);
+  /// For a group's levels l, its gradients c and its part M of the matrix: sums[5][16] = l·c, l·M·l, 1·c, l·M·1, 1·M·1.
+  void (*group_sums)(const float* moment, std::int64_t inputs, std::int64_t begin, int count, const float* levels,
+                     const float* gradients, float* sums);
+  /// Coordinate descent over a group's inputs, `sweeps` times: each level becomes the best one given all others.
+  /// targets, errors, levels [count][16] and gradients are those of the group, and are updated. True if any changed.
+  bool (*descend)(const LevelSet& set, const LaneGroup& group, const float* moment, std::int64_t inputs,
+                  std::int64_t begin, int count, int sweeps, const float* targets, float* errors, float* levels,
+                  float* gradients);
+  /// Moves a group to another scale and minimum with its levels as they are; errors and gradients follow.
+  void (*regrid)(const LaneGroup& group, const float* moment, std::int64_t inputs, std::int64_t begin, int count,
+                 const float* targets, const float* levels, float* errors, float* gradients);
+  /// rows[i][16] -= factors[i] * y[16] for i in [0, count).
+  void (*spread)(const float* factors, const float* y, std::int64_t count, float* rows);
+  /// Dot product of doubles in eight interleaved chains.
+  double (*dot)(const double* a, const double* b, std::int64_t count);
+};
+const RoundingKernels& rounding_kernels();
+const RoundingKernels& rounding_kernels(Isa isa);
+
+}  // namespace kinglet

@@ -1,0 +1,450 @@
+#include "compress/quantize/sequential.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+
+#include "base/thread_pool.h"
+#include "base/try.h"
+#include "compress/memory_checkpoint.h"
+#include "compress/quantize/rounding_kernels.h"
+#include "tensor/kernels/elementwise.h"
+
+namespace kinglet {
+namespace {
+
+constexpr int kMostRows = 512;
+
+using Rows = std::vector<float>;
+
+void normalise(const ModelConfig& config, const Vector& weight, const Vector& bias, std::span<const float> from,
+               Rows& to) {
+  const auto width = static_cast<std::size_t>(config.width);
+  to.resize(from.size());
+  for (std::size_t at = 0; at < from.size(); at += width) {
+    const float epsilon = static_cast<float>(config.norm_epsilon);
+    if (config.norm == NormKind::kLayer) {
+      elementwise().layer_norm(from.data() + at, weight.data(), bias.empty() ? nullptr : bias.data(), config.width,
+                               epsilon, to.data() + at);
+    } else {
+      elementwise().rms_norm(from.data() + at, weight.data(), config.width, epsilon, to.data() + at);
+    }
+  }
+}
+
+/// 1 / root mean square of each row.
+std::vector<float> row_weights(std::span<const float> rows, std::size_t width) {
+  std::vector<float> weights(rows.size() / width);
+  for (std::size_t t = 0; t < weights.size(); ++t) {
+    double sum = 0;
+    for (std::size_t i = 0; i < width; ++i) sum += double(rows[t * width + i]) * rows[t * width + i];
+    weights[t] = static_cast<float>(1 / std::sqrt(sum / static_cast<double>(width) + 1e-8));
+  }
+  return weights;
+}
+
+void scale_rows(std::span<const float> weights, std::size_t width, Rows& rows) {
+  for (std::size_t t = 0; t < weights.size(); ++t) {
+    for (std::size_t i = 0; i < width; ++i) rows[t * width + i] *= weights[t];
+  }
+}
+
+void subtract(const Rows& from, const Rows& what, Rows& difference) {
+  difference.resize(from.size());
+  for (std::size_t i = 0; i < from.size(); ++i) difference[i] = from[i] - what[i];
+}
+
+/// Moments of the inputs of one stage, and what its outputs lack.
+struct StageSums {
+  StageSums(std::int64_t inputs, std::int64_t outputs, bool with_inputs, bool with_outputs) : moment(inputs) {
+    if (with_inputs) input_difference = std::make_unique<MomentSum>(inputs);
+    if (with_outputs) output_difference = std::make_unique<MomentSum>(outputs, inputs);
+  }
+  MomentSum moment;
+  std::unique_ptr<MomentSum> input_difference;   ///< sum of x_ours (x_source - x_ours)^T
+  std::unique_ptr<MomentSum> output_difference;  ///< sum of (y_source - y_ours) x_ours^T
+};
+
+class Rounding final : public SequentialRounding {
+ public:
+  Result<void> open(const Checkpoint& source, std::vector<std::vector<TokenId>> windows, int threads);
+  void start(TypePlan plan, const SequentialOptions& options) override;
+  Result<void> embedding(RoundedStore& store) override;
+  Result<void> layer(int index, RoundedStore& store) override;
+  Result<void> head(RoundedStore& store) override;
+  Workbench& source() override { return *source_; }
+  Workbench& target() override { return *target_; }
+
+ private:
+  struct Pass {
+    Workbench* bench;
+    const std::vector<Rows>* from;  ///< hidden rows of each window at the layer's input
+    std::vector<Rows>* middle = nullptr;
+    std::vector<Rows>* out = nullptr;  ///< null: the feed-forward is skipped
+    TapPoint point = TapPoint::kAttentionInput;
+    std::function<void(std::size_t window, Rows& tapped)> tap = {};  ///< may be empty
+  };
+
+  bool linear_residual() const {
+    return !target_->model().config().sandwich_norm && !target_->model().config().post_norm;
+  }
+  Result<void> embed(Workbench& bench, std::vector<Rows>& hidden);
+  Result<void> pass(int layer, const Pass& pass);
+  Result<void> query_key_value(int index, RoundedStore& store);
+  Result<void> output(int index, RoundedStore& store);
+  Result<void> gate_up(int index, RoundedStore& store);
+  Result<void> down(int index, RoundedStore& store);
+  Result<void> product(int index, TapPoint point, std::string_view kind, RoundedStore& store);
+  void normed_input(const std::vector<Rows>& hidden, std::size_t window, const Vector& weight, const Vector& bias,
+                    Rows& out) const;
+  Result<bool> any_missing(int index, std::initializer_list<std::string_view> kinds, RoundedStore& store);
+  Result<void> take_finished(const std::string& name, const RoundedStore& store);
+  Result<void> round(const std::string& name, const StageSums& sums, RoundedStore& store);
+  std::vector<float> targets(const TensorInfo& tensor, const StageSums& sums, const MomentFactor& factor);
+
+  std::unique_ptr<Workbench> source_, target_;
+  std::vector<std::vector<TokenId>> windows_;
+  std::size_t width_ = 0;
+  TypePlan plan_;
+  SequentialOptions options_;
+  std::vector<Rows> source_in_, source_middle_, source_out_, in_, middle_, out_;
+};
+
+std::string matrix_name(int layer, std::string_view kind) {
+  return "blk." + std::to_string(layer) + "." + std::string(kind) + ".weight";
+}
+
+Result<void> Rounding::open(const Checkpoint& source, std::vector<std::vector<TokenId>> windows, int threads) {
+  const LoadOptions load{.threads = threads};
+  const EngineOptions engine{.cache = CacheType::kF16, .max_rows = kMostRows};
+  KINGLET_TRY(source_, Workbench::open(source, load, engine));
+  KINGLET_TRY(target_, Workbench::open(source, load, engine));
+  windows_ = std::move(windows);
+  std::erase_if(windows_, [](const auto& window) { return window.empty(); });
+  if (windows_.empty()) return fail(ErrorCode::kInvalidArgument, "the calibration text is empty");
+  for (const auto& window : windows_) {
+    if (window.size() > std::size_t{kMostRows}) {
+      return fail(ErrorCode::kInternal, "a calibration window of " + std::to_string(window.size()) + " tokens");
+    }
+  }
+  width_ = static_cast<std::size_t>(source_->model().config().width);
+  return {};
+}
+
+void Rounding::start(TypePlan plan, const SequentialOptions& options) {
+  plan_ = std::move(plan);
+  options_ = options;
+  in_.clear();
+}
+
+Result<void> Rounding::embed(Workbench& bench, std::vector<Rows>& hidden) {
+  hidden.resize(windows_.size());
+  std::vector<std::int32_t> positions(kMostRows);
+  for (int i = 0; i < kMostRows; ++i) positions[static_cast<std::size_t>(i)] = i;
+  for (std::size_t w = 0; w < windows_.size(); ++w) {
+    hidden[w].resize(windows_[w].size() * width_);
+    KINGLET_CHECK(bench.engine().embed(windows_[w], std::span(positions).first(windows_[w].size()), hidden[w].data()));
+  }
+  return {};
+}
+
+/// All windows through one layer of one of the two models.
+Result<void> Rounding::pass(int layer, const Pass& what) {
+  if (what.middle != nullptr) what.middle->resize(windows_.size());
+  if (what.out != nullptr) what.out->resize(windows_.size());
+  Rows tapped, hidden;
+  std::vector<Row> rows;
+  std::size_t w = 0;
+  ForwardHooks hooks;
+  if (what.tap) {
+    hooks.linear_input = [&](int, TapPoint point, std::span<const float> values) {
+      if (point == what.point) tapped.assign(values.begin(), values.end());
+    };
+  }
+  hooks.feed_forward = [&](int, std::span<const float> values, std::span<std::uint8_t> run) {
+    if (what.middle != nullptr) (*what.middle)[w].assign(values.begin(), values.end());
+    if (what.out == nullptr) std::fill(run.begin(), run.end(), std::uint8_t{0});
+  };
+  for (; w < windows_.size(); ++w) {
+    KINGLET_TRY(auto sequence, what.bench->engine().new_sequence());
+    rows.clear();
+    for (std::size_t i = 0; i < windows_[w].size(); ++i)
+      rows.push_back({sequence.get(), static_cast<std::int32_t>(i), -1});
+    hidden = (*what.from)[w];
+    KINGLET_CHECK(what.bench->engine().forward(
+        {.rows = rows, .hidden = hidden.data(), .layer_begin = layer, .layer_end = layer + 1, .hooks = &hooks}));
+    if (what.out != nullptr) (*what.out)[w] = hidden;
+    if (what.tap) what.tap(w, tapped);
+  }
+  return {};
+}
+
+/// A tied head reads the source's last hidden rows; as an embedding a row counts by its own size alone.
+Result<void> Rounding::embedding(RoundedStore& store) {
+  const std::string name = "token_embd.weight";
+  if (!plan_.contains(name)) return {};
+  if (store.finished(name)) return take_finished(name, store);
+  StageSums sums(static_cast<std::int64_t>(width_), 0, false, false);
+  std::vector<float>& moment = sums.moment.sum();
+  if (source_->model().head) {
+    for (std::size_t i = 0; i < width_; ++i) moment[i * width_ + i] = 1;
+    return round(name, sums, store);
+  }
+  KINGLET_CHECK(embed(*source_, in_));
+  const int layers = static_cast<int>(source_->model().config().layers);
+  for (int i = 0; i < layers; ++i) {
+    KINGLET_CHECK(source_->page_in(i));
+    KINGLET_CHECK(pass(i, {.bench = source_.get(), .from = &in_, .out = &out_}));
+    KINGLET_CHECK(source_->page_out(i));
+    in_.swap(out_);
+  }
+  for (Rows& rows : in_) {
+    source_->engine().final_norm(rows.data(), static_cast<int>(rows.size() / width_));
+    sums.moment.add(rows, rows, source_->pool());
+  }
+  in_.clear();
+  double mean = 0;
+  for (std::size_t i = 0; i < width_; ++i) mean += moment[i * width_ + i] / static_cast<double>(width_);
+  for (std::size_t i = 0; i < width_; ++i) {
+    moment[i * width_ + i] += static_cast<float>(0.01 * options_.embedding_share * mean);
+  }
+  return round(name, sums, store);
+}
+
+Result<void> Rounding::head(RoundedStore& store) {
+  const std::string name = "output.weight";
+  if (!plan_.contains(name)) return {};
+  if (store.finished(name)) return take_finished(name, store);
+  StageSums sums(static_cast<std::int64_t>(width_), 0, options_.correction != 0, false);
+  Rows difference;
+  for (std::size_t w = 0; w < windows_.size(); ++w) {
+    Rows ours = in_[w], theirs = source_in_[w];
+    source_->engine().final_norm(ours.data(), static_cast<int>(ours.size() / width_));
+    source_->engine().final_norm(theirs.data(), static_cast<int>(theirs.size() / width_));
+    sums.moment.add(ours, ours, source_->pool());
+    if (!sums.input_difference) continue;
+    subtract(theirs, ours, difference);
+    sums.input_difference->add(ours, difference, source_->pool());
+  }
+  return round(name, sums, store);
+}
+
+Result<void> Rounding::layer(int index, RoundedStore& store) {
+  if (index == 0) {
+    KINGLET_CHECK(embed(*source_, source_in_));
+    KINGLET_CHECK(embed(*target_, in_));
+  }
+  KINGLET_CHECK(source_->page_in(index));
+  KINGLET_CHECK(target_->page_in(index));
+  KINGLET_CHECK(
+      pass(index, {.bench = source_.get(), .from = &source_in_, .middle = &source_middle_, .out = &source_out_}));
+  KINGLET_CHECK(query_key_value(index, store));
+  KINGLET_CHECK(output(index, store));
+  KINGLET_CHECK(gate_up(index, store));
+  KINGLET_CHECK(down(index, store));
+  KINGLET_CHECK(pass(index, {.bench = target_.get(), .from = &in_, .out = &out_}));
+  in_.swap(out_);
+  source_in_.swap(source_out_);
+  KINGLET_CHECK(source_->page_out(index));
+  if (!keep_packed) KINGLET_CHECK(target_->page_out(index));
+  return {};
+}
+
+/// Whether one of these matrices has to be made; puts those that an earlier run has made into their places.
+Result<bool> Rounding::any_missing(int index, std::initializer_list<std::string_view> kinds, RoundedStore& store) {
+  bool missing = false;
+  for (std::string_view kind : kinds) {
+    const std::string name = matrix_name(index, kind);
+    if (!plan_.contains(name)) continue;
+    if (store.finished(name)) {
+      KINGLET_CHECK(take_finished(name, store));
+    } else {
+      missing = true;
+    }
+  }
+  return missing;
+}
+
+Result<void> Rounding::take_finished(const std::string& name, const RoundedStore& store) {
+  KINGLET_TRY(std::vector<std::byte> bytes, store.read(name));
+  KINGLET_TRY(auto packed,
+              pack_matrix(*plan_.at(name), source_->checkpoint().find(name)->shape, own_bytes(std::move(bytes))));
+  KINGLET_CHECK(target_->exchange(name, std::move(packed)));
+  return {};
+}
+
+void Rounding::normed_input(const std::vector<Rows>& hidden, std::size_t window, const Vector& weight,
+                            const Vector& bias, Rows& out) const {
+  const ModelConfig& config = source_->model().config();
+  if (config.post_norm) {
+    out = hidden[window];
+  } else {
+    normalise(config, weight, bias, hidden[window], out);
+  }
+}
+
+Result<void> Rounding::query_key_value(int index, RoundedStore& store) {
+  KINGLET_TRY(const bool missing, any_missing(index, {"attn_q", "attn_k", "attn_v"}, store));
+  if (!missing) return {};
+  const LayerWeights& layer = source_->model().layers[static_cast<std::size_t>(index)];
+  StageSums sums(static_cast<std::int64_t>(width_), 0, options_.correction != 0, false);
+  Rows ours, theirs, difference;
+  for (std::size_t w = 0; w < windows_.size(); ++w) {
+    normed_input(in_, w, layer.attention_norm, layer.attention_norm_bias, ours);
+    sums.moment.add(ours, ours, source_->pool());
+    if (!sums.input_difference) continue;
+    normed_input(source_in_, w, layer.attention_norm, layer.attention_norm_bias, theirs);
+    subtract(theirs, ours, difference);
+    sums.input_difference->add(ours, difference, source_->pool());
+  }
+  for (std::string_view kind : {"attn_q", "attn_k", "attn_v"}) {
+    KINGLET_CHECK(round(matrix_name(index, kind), sums, store));
+  }
+  return {};
+}
+
+Result<void> Rounding::gate_up(int index, RoundedStore& store) {
+  KINGLET_TRY(const bool missing, any_missing(index, {"ffn_gate", "ffn_up"}, store));
+  if (!missing) return {};
+  const LayerWeights& layer = source_->model().layers[static_cast<std::size_t>(index)];
+  KINGLET_CHECK(pass(index, {.bench = target_.get(), .from = &in_, .middle = &middle_}));
+  StageSums sums(static_cast<std::int64_t>(width_), 0, options_.correction != 0, false);
+  Rows ours, theirs, difference;
+  for (std::size_t w = 0; w < windows_.size(); ++w) {
+    normed_input(middle_, w, layer.feed_forward_norm, layer.feed_forward_norm_bias, ours);
+    sums.moment.add(ours, ours, source_->pool());
+    if (!sums.input_difference) continue;
+    normed_input(source_middle_, w, layer.feed_forward_norm, layer.feed_forward_norm_bias, theirs);
+    subtract(theirs, ours, difference);
+    sums.input_difference->add(ours, difference, source_->pool());
+  }
+  KINGLET_CHECK(round(matrix_name(index, "ffn_gate"), sums, store));
+  return round(matrix_name(index, "ffn_up"), sums, store);
+}
+
+Result<void> Rounding::output(int index, RoundedStore& store) {
+  return product(index, TapPoint::kAttended, "attn_output", store);
+}
+
+Result<void> Rounding::down(int index, RoundedStore& store) {
+  return product(index, TapPoint::kActivated, "ffn_down", store);
+}
+
+/// A matrix whose product joins the residual stream: what the stream lacks after it, with the matrix still unrounded,
+/// is what the rounded one should add. Where a norm stands between, only the inputs' difference can be made up for.
+Result<void> Rounding::product(int index, TapPoint point, std::string_view kind, RoundedStore& store) {
+  const std::string name = matrix_name(index, kind);
+  KINGLET_TRY(const bool missing, any_missing(index, {kind}, store));
+  if (!missing) return {};
+  const bool first_half = point == TapPoint::kAttended, linear = linear_residual();
+  const std::int64_t inputs = source_->checkpoint().find(name)->columns();
+  const bool corrects = options_.correction != 0;
+  StageSums sums(inputs, static_cast<std::int64_t>(width_), corrects && !linear, corrects && linear);
+  std::vector<Rows> tapped(windows_.size());
+  const std::vector<Rows>& ours = first_half ? middle_ : out_;
+  const std::vector<Rows>& theirs = first_half ? source_middle_ : source_out_;
+  std::vector<std::vector<float>> weights(windows_.size());
+  const auto prepare = [&](std::size_t w, Rows& x) {
+    if (!options_.weigh_tokens || !linear) return;
+    weights[w] = row_weights(theirs[w], width_);
+    scale_rows(weights[w], static_cast<std::size_t>(inputs), x);
+  };
+  if (corrects && !linear) {
+    Pass reference{.bench = source_.get(), .from = &source_in_, .point = point};
+    reference.tap = [&](std::size_t w, Rows& x) { tapped[w] = x; };
+    if (!first_half) reference.out = &out_;
+    KINGLET_CHECK(pass(index, reference));
+  }
+  Rows difference;
+  Pass own{.bench = target_.get(), .from = &in_, .middle = &middle_, .point = point};
+  if (!first_half) own.out = &out_;
+  own.tap = [&](std::size_t w, Rows& x) {
+    prepare(w, x);
+    sums.moment.add(x, x, source_->pool());
+    if (sums.output_difference) {
+      subtract(theirs[w], ours[w], difference);
+      if (!weights[w].empty()) scale_rows(weights[w], width_, difference);
+      sums.output_difference->add(difference, x, source_->pool());
+    }
+    if (sums.input_difference) {
+      subtract(tapped[w], x, difference);
+      sums.input_difference->add(x, difference, source_->pool());
+    }
+  };
+  KINGLET_CHECK(pass(index, own));
+  return round(name, sums, store);
+}
+
+/// W, moved to where it gives the source's outputs on our inputs: W + R H^-1, R = sum of (y_source - W x_ours)
+/// x_ours^T.
+std::vector<float> Rounding::targets(const TensorInfo& tensor, const StageSums& sums, const MomentFactor& factor) {
+  const std::int64_t rows = tensor.rows(), inputs = tensor.columns();
+  std::vector<float> weights(static_cast<std::size_t>(tensor.elements()));
+  const auto data = source_->checkpoint().data(tensor);
+  tensor.type->decode(data->bytes.data(), weights.size() / static_cast<std::size_t>(tensor.type->block_values),
+                      weights.data());
+  if (!sums.input_difference && !sums.output_difference) return weights;
+  std::vector<float> lacking;
+  if (sums.input_difference) {
+    lacking.resize(weights.size());
+    multiply_plain(weights, sums.input_difference->sum(), inputs, inputs, source_->pool(), lacking);
+  } else {
+    lacking = sums.output_difference->sum();
+  }
+  const std::int64_t strips = (rows + kRoundingLanes - 1) / kRoundingLanes;
+  std::atomic<std::int64_t> next{0};
+  source_->pool().run([&](int) {
+    std::vector<float> z(static_cast<std::size_t>(inputs * kRoundingLanes));
+    for (std::int64_t strip = next++; strip < strips; strip = next++) {
+      const std::int64_t first = strip * kRoundingLanes, count = std::min<std::int64_t>(kRoundingLanes, rows - first);
+      std::fill(z.begin(), z.end(), 0.0f);
+      for (std::int64_t lane = 0; lane < count; ++lane) {
+        for (std::int64_t k = 0; k < inputs; ++k)
+          z[static_cast<std::size_t>(k * kRoundingLanes + lane)] =
+              lacking[static_cast<std::size_t>((first + lane) * inputs + k)];
+      }
+      solve(factor, z.data());
+      for (std::int64_t lane = 0; lane < count; ++lane) {
+        for (std::int64_t k = 0; k < inputs; ++k)
+          weights[static_cast<std::size_t>((first + lane) * inputs + k)] +=
+              static_cast<float>(options_.correction) * z[static_cast<std::size_t>(k * kRoundingLanes + lane)];
+      }
+    }
+  });
+  return weights;
+}
+
+Result<void> Rounding::round(const std::string& name, const StageSums& sums, RoundedStore& store) {
+  const auto planned = plan_.find(name);
+  if (planned == plan_.end() || store.finished(name)) return {};
+  const BlockType& type = *planned->second;
+  const TensorInfo& tensor = *source_->checkpoint().find(name);
+  const std::int64_t rows = tensor.rows(), inputs = tensor.columns();
+  const auto n = static_cast<std::size_t>(inputs);
+  KINGLET_CHECK(source_->checkpoint().data(tensor));
+  std::vector<float> moment = sums.moment.sum();
+  double mean = 0;
+  for (std::size_t i = 0; i < n; ++i) mean += moment[i * n + i] / static_cast<double>(n);
+  for (std::size_t i = 0; i < n; ++i) moment[i * n + i] += static_cast<float>(options_.damping * mean + 1e-12);
+  KINGLET_TRY(const MomentFactor factor, factorise(moment, inputs));
+  RoundedMatrix rounded{.name = name, .type = &type, .bytes = {}, .report = {}};
+  rounded.bytes.resize(static_cast<std::size_t>(rows) * type.row_bytes(static_cast<std::uint64_t>(inputs)));
+  rounded.report = round_compensated(type, targets(tensor, sums, factor), rows, inputs, moment, factor,
+                                     options_.rounding, source_->pool(), rounded.bytes.data());
+  KINGLET_TRY(auto packed, pack_matrix(type, tensor.shape, own_bytes(rounded.bytes)));
+  KINGLET_CHECK(target_->exchange(name, std::move(packed)));
+  return store.put(std::move(rounded));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<SequentialRounding>> SequentialRounding::create(const Checkpoint& source,
+                                                                       std::vector<std::vector<TokenId>> windows,
+                                                                       int threads) {
+  auto rounding = std::make_unique<Rounding>();
+  KINGLET_CHECK(rounding->open(source, std::move(windows), threads));
+  return rounding;
+}
+
+}  // namespace kinglet

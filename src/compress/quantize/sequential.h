@@ -1,0 +1,70 @@
+// Rounds the matrices of a model in the order of the forward pass, each on the inputs that the rounded matrices before
+// it give, with what those have already lost as part of the target.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "compress/calibration/moments.h"
+#include "compress/quantize/compensate.h"
+#include "compress/workbench.h"
+
+namespace kinglet {
+
+struct SequentialOptions {
+  /// Added to the diagonal of each second-moment matrix, as a share of its mean.
+  double damping = 0.01;
+  /// How much of the difference between the source's outputs and ours is put into the targets: 0 rounds each matrix to
+  /// itself (GPTQ); 1 asks for the source's outputs on our inputs.
+  double correction = 1;
+  /// Weighs each token's outputs by the size of the residual stream that they are added to, which the next norm divides
+  /// by; without it a few tokens with huge activations decide.
+  bool weigh_tokens = true;
+  /// How much a token's rows count as embedding (by its frequency) beside their use as head.
+  double embedding_share = 1;
+  CompensateOptions rounding;
+};
+
+/// Type of each matrix to round; those not named stay as they are.
+using TypePlan = std::map<std::string, const BlockType*>;
+
+struct RoundedMatrix {
+  std::string name;
+  const BlockType* type = nullptr;
+  std::vector<std::byte> bytes;
+  CompensateReport report;
+};
+
+/// Where rounded matrices go, and where those of an earlier run are.
+class RoundedStore {
+ public:
+  virtual ~RoundedStore() = default;
+  virtual bool finished(std::string_view name) const = 0;
+  virtual Result<std::vector<std::byte>> read(std::string_view name) const = 0;
+  virtual Result<void> put(RoundedMatrix matrix) = 0;
+};
+
+/// Calls in this order: embedding(), layer(0), layer(1), … , head(). Matrices that the store has already are taken from
+/// there: the same results as without a break. Deterministic for any number of threads.
+class SequentialRounding {
+ public:
+  /// The checkpoint is used twice: as the source, and as the model whose matrices are replaced one by one. Memory: one
+  /// layer of each, six hidden rows a token of calibration text, and the moments of one matrix.
+  static Result<std::unique_ptr<SequentialRounding>> create(const Checkpoint& source,
+                                                            std::vector<std::vector<TokenId>> windows, int threads);
+  virtual ~SequentialRounding() = default;
+  virtual void start(TypePlan plan, const SequentialOptions& options) = 0;
+  virtual Result<void> embedding(RoundedStore& store) = 0;
+  virtual Result<void> layer(int index, RoundedStore& store) = 0;
+  /// A head that is not the embedding; nothing where it is.
+  virtual Result<void> head(RoundedStore& store) = 0;
+  /// Keep the rounded layers packed, so that target() can be evaluated afterwards.
+  bool keep_packed = false;
+  virtual Workbench& source() = 0;
+  virtual Workbench& target() = 0;
+};
+
+}  // namespace kinglet

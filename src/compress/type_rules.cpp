@@ -1,0 +1,63 @@
+#include "compress/type_rules.h"
+
+#include <algorithm>
+
+#include "base/try.h"
+#include "kinglet/convert.h"
+#include "model/format/validate.h"
+
+namespace kinglet {
+namespace {
+
+Result<const BlockType*> writable_type(const std::string& name, std::string place) {
+  const BlockType* type = find_block_type(name);
+  if (type && type->encode) return type;
+  std::string known;
+  for (const BlockType* each : block_types())
+    if (each->encode) known += (known.empty() ? "" : ", ") + std::string(each->name);
+  return fail(ErrorCode::kInvalidArgument,
+              type ? "the type " + std::string(type->name) + " can be read but not written"
+                   : "there is no type '" + printable(name) + "'",
+              "Types: " + known + ".", std::move(place));
+}
+
+}  // namespace
+
+Result<TypeRules> TypeRules::make(const PassOptions& options) {
+  TypeRules made;
+  made.place_ = options.place("tensors");
+  if (options.given("type")) {
+    KINGLET_TRY(made.type_, writable_type(options.text("type"), options.place("type")));
+  }
+  if (const RecipeNode* patterns = options.node("tensors")) {
+    for (std::size_t i = 0; i < patterns->keys.size(); ++i) {
+      KINGLET_TRY(const BlockType* each, writable_type(patterns->items[i].text, options.place("tensors")));
+      made.rules_.push_back({patterns->keys[i], each});
+    }
+  }
+  return made;
+}
+
+Result<PassPlan> TypeRules::plan(const PassContext& context) const {
+  KINGLET_TRY(PassPlan plan, copying_plan(context));
+  std::vector<bool> used(rules_.size(), false);
+  for (PassPlan::Tensor& tensor : plan.tensors) {
+    const TensorInfo& info = *context.source->find(tensor.name);
+    if (type_ && tensor.shape.size() >= 2) tensor.type = converted_type(info, *type_);
+    for (std::size_t i = 0; i < rules_.size(); ++i) {
+      if (!matches_pattern(rules_[i].pattern, tensor.name) || tensor.shape.size() < 2) continue;
+      tensor.type = converted_type(info, *rules_[i].type);
+      used[i] = true;
+    }
+  }
+  for (std::size_t i = 0; i < rules_.size(); ++i)
+    if (!used[i])
+      return fail(ErrorCode::kInvalidArgument, "no matrix of this model matches '" + rules_[i].pattern + "'",
+                  "kinglet inspect MODEL lists the names.", place_);
+  const bool blocks = std::any_of(plan.tensors.begin(), plan.tensors.end(),
+                                  [](const auto& tensor) { return tensor.type->block_values > 1; });
+  if (blocks) plan.metadata.set_integer("general.quantization_version", 2);
+  return plan;
+}
+
+}  // namespace kinglet

@@ -1,0 +1,29 @@
+// The options `type` and `tensors` of the passes that store matrices in block types.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kinglet/pass.h"
+
+namespace kinglet {
+
+class TypeRules {
+ public:
+  /// kInvalidArgument, with the option's place, for types that do not exist or cannot be written.
+  static Result<TypeRules> make(const PassOptions& options);
+  /// The copying plan with the types that the rules give; kInvalidArgument where a pattern matches nothing.
+  Result<PassPlan> plan(const PassContext& context) const;
+
+ private:
+  struct Rule {
+    std::string pattern;
+    const BlockType* type;
+  };
+  const BlockType* type_ = nullptr;
+  std::vector<Rule> rules_;
+  std::string place_;
+};
+
+}  // namespace kinglet

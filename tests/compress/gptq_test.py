@@ -1,0 +1,93 @@
+"""The pass gptq from the outside: exact sizes, a better result than plain rounding, resumed runs give the same bytes."""
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+KINGLET = os.environ.get("KINGLET", os.path.join(ROOT, "build", "release", "kinglet"))
+TEXT = "the and of to in is it that was he for on are with his they at be this from have or by one had not but what all "
+
+
+def kinglet(*arguments, check=True):
+    done = subprocess.run([KINGLET, *arguments], capture_output=True, text=True, check=False)
+    if check and done.returncode != 0:
+        raise AssertionError(f"{arguments}: {done.returncode}\n{done.stderr}")
+    return done
+
+
+def sha(path):
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+class Gptq(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(prefix="gptq-")
+        cls.path = cls.folder.name
+        cls.models = {}
+        for arch in ("llama", "gemma3"):
+            cls.models[arch] = os.path.join(cls.path, arch + ".gguf")
+            subprocess.run([sys.executable, os.path.join(ROOT, "tools", "make_tiny_model"), "--arch", arch, "--format", "gguf",
+                            "--type", "f32", "--out", cls.models[arch]], check=True, capture_output=True)
+        cls.text = os.path.join(cls.path, "text.txt")
+        words = TEXT.split()
+        with open(cls.text, "w", encoding="utf-8") as file:
+            file.write(" ".join(words[(i * i + 3 * i // 7) % len(words)] for i in range(3000)))
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def recipe(self, name, body):
+        path = os.path.join(self.path, name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("steps:\n  - " + body + "\n")
+        return path
+
+    def shrink(self, arch, recipe, name, *more):
+        out = os.path.join(self.path, name)
+        kinglet("shrink", self.models[arch], "--recipe", recipe, "--text", self.text, "-o", out, *more)
+        return out
+
+    def kl(self, model, arch):
+        done = kinglet("eval", model, "--against", self.models[arch], "--text", self.text, "--context", "128", "--worst", "0",
+                       "--json")
+        return json.loads(done.stdout)["kl"]["mean"]
+
+    def test_better_than_plain_rounding_at_the_same_bytes(self):
+        for arch in self.models:
+            plain = self.shrink(arch, self.recipe("p.yaml", "quantize: {type: q4_0}"), f"{arch}-plain.gguf")
+            ours = self.shrink(arch, self.recipe("g.yaml", "gptq: {type: q4_0, tokens: 2048}"), f"{arch}-gptq.gguf")
+            self.assertEqual(os.path.getsize(plain), os.path.getsize(ours))
+            self.assertLess(self.kl(ours, arch), 0.8 * self.kl(plain, arch), arch)
+
+    def test_threads_and_a_kill_change_no_bit(self):
+        recipe = self.recipe("k.yaml", "gptq: {type: q4_1, tokens: 2048}")
+        whole = sha(self.shrink("llama", recipe, "whole.gguf", "--threads", "1"))
+        out = os.path.join(self.path, "killed.gguf")
+        command = [KINGLET, "shrink", self.models["llama"], "--recipe", recipe, "--text", self.text, "-o", out]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not any(f.is_file() for d in [out + ".partial"] if os.path.isdir(d)
+                                                 for f in os.scandir(d)):
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        subprocess.run(command, check=True, capture_output=True)
+        self.assertEqual(sha(out), whole)
+
+    def test_refuses_what_it_cannot_do(self):
+        bad = self.recipe("b.yaml", "gptq: {type: q4_0, damping: 0}")
+        done = kinglet("shrink", self.models["llama"], "--recipe", bad, "-o", os.path.join(self.path, "b.gguf"), check=False)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("damping", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
