@@ -55,8 +55,9 @@ class PassOptions {
 /// What a pass works with. Outlives the pass; all of it is the framework's.
 struct PassContext {
   const Checkpoint* source = nullptr;
-  std::string source_digest;  ///< SHA-256 over the source's tensors and metadata (checkpoint_digest), hexadecimal
-  std::string text;           ///< the calibration text itself (UTF-8); empty: the built-in mix
+  const Recipe* recipe = nullptr;  ///< the whole of it, with the targets
+  std::string source_digest;       ///< SHA-256 over the source's tensors and metadata (checkpoint_digest), hexadecimal
+  std::string text;                ///< the calibration text itself (UTF-8); empty: the built-in mix
   std::uint64_t seed = 1;
   ThreadPool* pool = nullptr;
   std::uint64_t memory_bytes = 0;  ///< what the pass may allocate at once, beside the mapped source

@@ -1,13 +1,11 @@
 #include "base/file.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -155,51 +153,6 @@ Result<std::string> read_file(const std::string& path, std::uint64_t max_bytes) 
     if (text.size() + static_cast<std::size_t>(count) > max_bytes) return too_long();
     text.append(buffer, static_cast<std::size_t>(count));
   }
-}
-
-Result<std::unique_ptr<AtomicFile>> AtomicFile::create(const std::string& path) {
-  // A file above `ulimit -f` is an error of write(), not the end of the process.
-  static const bool ignored [[maybe_unused]] = signal(SIGXFSZ, SIG_IGN) != SIG_ERR;
-  if (path.empty() || path.back() == '/' || folder_exists(path)) {
-    return fail(ErrorCode::kInvalidArgument, "expected the name of a file to write, found a folder", "", path);
-  }
-  const std::size_t slash = path.rfind('/') + 1;
-  static std::atomic<unsigned> counter{0};
-  std::unique_ptr<AtomicFile> atomic(new AtomicFile());
-  atomic->path_ = path;
-  for (int attempt = 0; attempt < 100; ++attempt) {
-    atomic->temporary_ = path.substr(0, slash) + "." + path.substr(slash, 200) + "." + std::to_string(getpid()) + "-" +
-                         std::to_string(counter++) + ".tmp";
-    atomic->file_ = open(atomic->temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (atomic->file_ >= 0) return atomic;
-    if (errno != EEXIST) break;
-  }
-  const int error = errno;
-  atomic->temporary_.clear();
-  return fail_errno("cannot create", path, error);
-}
-
-AtomicFile::~AtomicFile() {
-  if (file_ >= 0) close(file_);
-  if (!temporary_.empty()) unlink(temporary_.c_str());
-}
-
-Result<void> AtomicFile::write(std::span<const std::byte> bytes) {
-  if (file_ < 0) return fail(ErrorCode::kInternal, "written after its end", "", path_);
-  KINGLET_CHECK(write_all(file_, bytes.data(), bytes.size(), written_, path_));
-  written_ += bytes.size();
-  return {};
-}
-
-Result<void> AtomicFile::write(std::string_view text) { return write(std::as_bytes(std::span(text))); }
-
-Result<void> AtomicFile::commit() {
-  if (file_ < 0) return fail(ErrorCode::kInternal, "ended twice", "", path_);
-  if (fsync(file_) != 0) return fail_errno("cannot write", path_, errno);
-  if (close(std::exchange(file_, -1)) != 0) return fail_errno("cannot write", path_, errno);
-  if (rename(temporary_.c_str(), path_.c_str()) != 0) return fail_errno("cannot give the file its name", path_, errno);
-  temporary_.clear();
-  return sync_folder_of(path_);
 }
 
 Result<std::unique_ptr<AppendFile>> AppendFile::open(const std::string& path, std::uint64_t keep) {

@@ -56,11 +56,15 @@ class RegularFile {
 /// Reads a small file whole; kExhausted above `max_bytes`. "-" is standard input.
 Result<std::string> read_file(const std::string& path, std::uint64_t max_bytes);
 
-/// A file that appears whole under its name or not at all: temporary name in the same folder, fsync, rename, fsync of
-/// the folder. Destroyed without commit(), it removes the temporary. A full disk is kExhausted with the bytes needed.
+/// A file that appears whole under its name or not at all: written without a name (O_TMPFILE), fsync, named, fsync of
+/// the folder. So nothing is left of it without commit(), even when the process is killed. File systems without
+/// nameless files get a temporary name in the same folder instead, locked while its writer lives: what a killed process
+/// left under such a name is removed by the next one that writes to `path`. A full disk is kExhausted with the bytes
+/// needed.
 class AtomicFile {
  public:
-  static Result<std::unique_ptr<AtomicFile>> create(const std::string& path);
+  /// `nameless` false takes a temporary name from the start, as on file systems that have nothing else.
+  static Result<std::unique_ptr<AtomicFile>> create(const std::string& path, bool nameless = true);
   ~AtomicFile();
   Result<void> write(std::span<const std::byte> bytes);
   Result<void> write(std::string_view text);
@@ -68,9 +72,27 @@ class AtomicFile {
 
  private:
   AtomicFile() = default;
+  Result<void> take_name();
   std::string path_, temporary_;
   int file_ = -1;
   std::uint64_t written_ = 0;
+};
+
+/// A folder that takes its name only when everything is in it. Destroyed without commit(), it is removed; what a killed
+/// process left is removed by the next one that writes to the same path.
+class AtomicFolder {
+ public:
+  /// kInvalidArgument where `path` is there already and not an empty folder.
+  static Result<AtomicFolder> create(std::string path);
+  AtomicFolder(AtomicFolder&& other) noexcept;
+  ~AtomicFolder();
+  const std::string& path() const { return temporary_; }  ///< where to write
+  Result<void> commit();
+
+ private:
+  AtomicFolder() = default;
+  std::string path_, temporary_;
+  int lock_ = -1;
 };
 
 /// A file that grows at its end and keeps its bytes when the process dies: what a resumed download goes on from.
@@ -104,6 +126,9 @@ class FileLock {
   int file_ = -1;
 };
 
+/// Ok for a regular file or a folder that this user may read. kNotFound; kUnsupported for a pipe, socket or device, and
+/// for what its permissions keep from this user. Opens nothing, so nothing blocks.
+Result<void> check_file_or_folder(const std::string& path);
 Result<void> make_folders(const std::string& path);  ///< like mkdir -p
 bool file_exists(const std::string& path);           ///< a regular file
 bool folder_exists(const std::string& path);

@@ -38,7 +38,35 @@ Result<void> remove_tree(const std::string& path, int depth) {
   return {};
 }
 
+std::string_view kind_of(mode_t mode) {
+  if (S_ISFIFO(mode)) return "a pipe";
+  if (S_ISSOCK(mode)) return "a socket";
+  return S_ISCHR(mode) || S_ISBLK(mode) ? "a device" : "something else";
+}
+
+tl::unexpected<Error> not_permitted(const std::string& path) {
+  return fail(
+      ErrorCode::kUnsupported, "expected a file that can be read, found one without permission to read it",
+      "Look at the owner and the permissions of the file and its folders (ls -ld), or copy it to a place of your "
+      "own.",
+      path);
+}
+
 }  // namespace
+
+Result<void> check_file_or_folder(const std::string& path) {
+  struct stat status = {};
+  if (path.find('\0') != std::string::npos) return fail(ErrorCode::kInvalidArgument, "a file name with a zero byte");
+  if (stat(path.c_str(), &status) != 0)
+    return errno == EACCES ? not_permitted(path) : fail_errno("cannot open", path, errno);
+  const bool is_folder = S_ISDIR(status.st_mode);
+  if (!is_folder && !S_ISREG(status.st_mode)) {
+    return fail(ErrorCode::kUnsupported, "expected a regular file, found " + std::string(kind_of(status.st_mode)),
+                "Copy it into a file first.", path);
+  }
+  if (faccessat(AT_FDCWD, path.c_str(), is_folder ? R_OK | X_OK : R_OK, AT_EACCESS) != 0) return not_permitted(path);
+  return {};
+}
 
 Result<void> make_folders(const std::string& path) {
   if (path.empty()) return fail(ErrorCode::kInvalidArgument, "expected the name of a folder, found none");

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "cli/prompt.h"
+#include "decode/prompt.h"
 #include "kinglet/generate.h"
 
 namespace kinglet {

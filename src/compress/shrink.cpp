@@ -8,6 +8,7 @@
 #include "base/sha256.h"
 #include "base/thread_pool.h"
 #include "base/try.h"
+#include "compress/plan/planner.h"
 #include "compress/planned_checkpoint.h"
 #include "compress/recipe/yaml.h"
 #include "compress/work_folder.h"
@@ -55,6 +56,16 @@ Result<Job> prepare(const ShrinkOptions& options) {
     return !job.cancelled();
   };
   KINGLET_TRY(job.digest, checkpoint_digest(*job.source, go_on));
+  if (job.recipe.steps.empty()) {
+    RecipeStep step;
+    step.pass = "quantize";
+    job.recipe.steps.push_back(std::move(step));
+  }
+  const bool planned = std::any_of(job.recipe.steps.begin(), job.recipe.steps.end(),
+                                   [&](const RecipeStep& step) { return needs_plan(job.recipe, step); });
+  if ((job.recipe.to_bytes || job.recipe.bits) && !planned)
+    return fail(ErrorCode::kInvalidArgument, "the recipe has a target and names every type itself",
+                "Leave out to and bits, or the type of the quantize step.", job.recipe.place);
   return job;
 }
 
@@ -65,16 +76,36 @@ struct Step {
   PassPlan plan;
 };
 
-Result<std::unique_ptr<Step>> begin_step(const Job& job, std::size_t index, const Checkpoint& from,
-                                         const std::string& work_folder) {
-  const RecipeStep& said = job.recipe.steps[index];
-  KINGLET_TRY(const PassOptions options, pass_options(said, job.recipe.place));
-  const PassDescriptor& descriptor = *find_pass(said.pass);
-  if (descriptor.accepts) KINGLET_CHECK(descriptor.accepts(from, options));
+/// Replaces the step by one with every choice made; what an earlier run chose is read from `work` (null: a dry run).
+Result<void> choose(Job& job, std::size_t index, PassContext& context, const WorkFolder* work) {
+  RecipeStep& step = job.recipe.steps[index];
+  if (!needs_plan(job.recipe, step)) return {};
+  const std::string name = "step" + std::to_string(index) + ".yaml";
+  if (work) {
+    KINGLET_TRY(const std::string text, work->read(name));
+    if (!text.empty()) {
+      KINGLET_TRY(const Recipe chosen, parse_recipe(text, work->file(name)));
+      if (chosen.steps.size() != 1) return fail(ErrorCode::kCorrupt, "expected one step", "", work->file(name));
+      step = chosen.steps[0];
+      return {};
+    }
+  }
+  context.progress = [&job](double share) {
+    if (job.options.progress) job.options.progress("planning", static_cast<std::uint64_t>(share * 1000), 1000);
+  };
+  KINGLET_TRY(step, plan_step(context, job.recipe, step));
+  if (!work) return {};
+  Recipe chosen;
+  chosen.steps.push_back(step);
+  return work->write(name, recipe_text(chosen));
+}
+
+Result<std::unique_ptr<Step>> begin_step(Job& job, std::size_t index, const Checkpoint& from, const WorkFolder* work) {
   auto step = std::make_unique<Step>();
-  KINGLET_TRY(step->pass, descriptor.make(options));
   PassContext& context = step->context;
+  const std::string work_folder = work ? work->path() : "";
   context.source = &from;
+  context.recipe = &job.recipe;
   context.source_digest = index == 0 ? job.digest : sha256(job.digest + std::to_string(index)).hex();
   context.text = job.text;
   context.seed = job.recipe.seed;
@@ -82,9 +113,15 @@ Result<std::unique_ptr<Step>> begin_step(const Job& job, std::size_t index, cons
   context.memory_bytes = job.memory;
   context.work_folder = work_folder;
   context.cache_folder = job.options.cache_folder.empty() ? work_folder : job.options.cache_folder;
-  context.progress = [](double) {};
   context.cancelled = [&job] { return job.cancelled(); };
   context.note = [&job](std::string_view text) { job.note(text); };
+  KINGLET_CHECK(choose(job, index, context, work));
+  context.progress = [](double) {};
+  const RecipeStep& said = job.recipe.steps[index];
+  KINGLET_TRY(const PassOptions options, pass_options(said, job.recipe.place));
+  const PassDescriptor& descriptor = *find_pass(said.pass);
+  if (descriptor.accepts) KINGLET_CHECK(descriptor.accepts(from, options));
+  KINGLET_TRY(step->pass, descriptor.make(options));
   KINGLET_TRY(step->plan, step->pass->plan(context));
   return step;
 }
@@ -175,9 +212,10 @@ Result<ShrinkPlan> plan_shrink(const ShrinkOptions& options) {
   std::unique_ptr<PlannedCheckpoint> before;
   for (std::size_t i = 0; i < job.recipe.steps.size(); ++i) {
     const Checkpoint& from = before ? static_cast<const Checkpoint&>(*before) : *job.source;
-    KINGLET_TRY(const auto step, begin_step(job, i, from, ""));
+    KINGLET_TRY(const auto step, begin_step(job, i, from, nullptr));
     add_step(*step, plan);
     describe(job, *step, plan);
+    plan.recipe = job.recipe;
     auto after = std::make_unique<PlannedCheckpoint>(step->plan.metadata, infos_of(step->plan));
     before = std::move(after);
   }
@@ -199,9 +237,10 @@ Result<ShrinkResult> shrink(const ShrinkOptions& options) {
   for (std::size_t i = 0; i < job.recipe.steps.size(); ++i) {
     const bool last = i + 1 == job.recipe.steps.size();
     const std::string joined = work->file(last ? "model.gguf" : "step" + std::to_string(i) + ".gguf");
-    KINGLET_TRY(const auto step, begin_step(job, i, before ? *before : *job.source, work->path()));
+    KINGLET_TRY(const auto step, begin_step(job, i, before ? *before : *job.source, work.get()));
     add_step(*step, result.plan);
     describe(job, *step, result.plan);
+    result.plan.recipe = job.recipe;
     if (!file_exists(joined)) {
       KINGLET_CHECK(check_disk(work->path(), result.plan.bytes));
       KINGLET_TRY(const auto store, StepStore::open(*work, static_cast<int>(i), step->plan));

@@ -8,13 +8,17 @@
 
 namespace kinglet {
 
-Result<std::unique_ptr<Drafter>> make_drafter(std::string_view name, Engine& target) {
+const DrafterDescriptor* find_drafter(std::string_view name) {
+  for (const DrafterDescriptor* drafter : drafters())
+    if (drafter->name == name) return drafter;
+  return nullptr;
+}
+
+Result<std::unique_ptr<Drafter>> make_drafter(std::string_view name, const DraftContext& context) {
   if (name.empty() || name == "none") return nullptr;
+  if (const DrafterDescriptor* drafter = find_drafter(name)) return drafter->make(context);
   std::string names = "none";
-  for (const DrafterDescriptor* drafter : drafters()) {
-    if (drafter->name == name) return drafter->make(target);
-    names += ", " + std::string(drafter->name);
-  }
+  for (const DrafterDescriptor* drafter : drafters()) names += ", " + std::string(drafter->name);
   return fail(ErrorCode::kInvalidArgument, "there is no drafter '" + std::string(name) + "'",
               "Drafters: " + names + ".");
 }

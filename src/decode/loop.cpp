@@ -69,8 +69,6 @@ Result<void> GenerationLoop::open(Stream& stream) {
   SamplerValues values = request.options.sampling;
   for (const auto& [id, bias] : request.options.logit_bias) values["logit-bias:" + std::to_string(id)] += bias;
   KINGLET_TRY(stream.chain, SamplerChain::make(values, request.options.seed, request.processors));
-  const std::string& drafter = request.options.drafter;
-  KINGLET_TRY(stream.drafter, make_drafter ? make_drafter(drafter) : kinglet::make_drafter(drafter, *target_.engine));
   stream.text = TextStream(request.options.stop);
   stream.sequence = request.sequence;
   if (!stream.sequence) {
@@ -80,13 +78,33 @@ Result<void> GenerationLoop::open(Stream& stream) {
     KINGLET_CHECK(stream.sequence->truncate(count - 1));  // the last row is fed again for its logits
   }
   stream.result.cached_tokens = stream.sequence->length();
+  KINGLET_CHECK(open_drafter(stream));
   // All that a step appends to: no allocation later.
   const auto most = static_cast<std::size_t>(
       std::min<std::int64_t>(request.options.max_tokens, std::max<std::int64_t>(target_.context - count + 1, 1)));
   stream.tokens.reserve(request.prompt.size() + most);
   stream.tokens.assign(request.prompt.begin(), request.prompt.end());
   stream.result.token_ids.reserve(most);
+  stream.text.reserve(std::min<std::size_t>(most * 8, 1 << 20));
   for (TokenId id : request.prompt) stream.chain.accept(id);
+  return {};
+}
+
+Result<void> GenerationLoop::open_drafter(Stream& stream) {
+  const GenerateOptions& options = stream.request.options;
+  const double temperature = stream.chain.greedy() ? 0 : sampler_value(options.sampling, "temperature");
+  if (make_drafter) {
+    KINGLET_TRY(stream.drafter, make_drafter(options.drafter));
+    return {};
+  }
+  KINGLET_TRY(stream.drafter, kinglet::make_drafter(options.drafter,
+                                                    {.target = target_.engine,
+                                                     .sequence = stream.sequence,
+                                                     .drafter = options.draft_model,
+                                                     .costs = costs_,
+                                                     .temperature = temperature,
+                                                     .wants_distributions = options.ratio_acceptance && temperature > 0,
+                                                     .seed = options.seed}));
   return {};
 }
 
@@ -95,22 +113,26 @@ Result<void> GenerationLoop::step() {
   sweep();
   if (running_.empty()) return {};
   plan();
+  bool decoding = true;  // a pass with rows of a prompt says nothing about those of a draft
+  for (const auto& stream : running_) decoding = decoding && stream->decoding();
+  const auto begin = std::chrono::steady_clock::now();
   KINGLET_CHECK(execute());
   for (const auto& stream : running_)
     if (stream->wanted_count > 0)
       if (auto done = advance(*stream); !done) finish_with(*stream, std::move(done).error());
+  if (decoding) costs_->observe(rows_.size(), milliseconds(std::chrono::steady_clock::now() - begin) / 1000);
   sweep();
   return {};
 }
 
-/// Each token is drawn from the target's own distribution given the text before it. Where the drawn token was proposed,
-/// its row has been computed already and the walk goes on there: exact for greedy and for sampling.
+/// Each token follows the target's own distribution given the text before it (draw()). Where it was proposed, its row
+/// has been computed already and the walk goes on there: exact for greedy and for sampling.
 Result<void> GenerationLoop::advance(Stream& stream) {
   ++stream.result.target_passes;
   path_.clear();
   std::int32_t node = -1;
   for (;;) {
-    KINGLET_TRY(const TokenId id, draw(stream, stream.first_wanted + static_cast<std::size_t>(node + 1)));
+    KINGLET_TRY(const TokenId id, draw(stream, stream.first_wanted + static_cast<std::size_t>(node + 1), node));
     if (!take(stream, id)) break;
     std::int32_t next = -1;
     for (std::size_t child = 0; child < stream.draft.size() && next < 0; ++child)
@@ -151,7 +173,17 @@ Result<void> GenerationLoop::settle(Stream& stream) {
   return stream.sequence->keep_path(stream.base + static_cast<std::int64_t>(stream.fed) - 1, path_);
 }
 
-Result<TokenId> GenerationLoop::draw(Stream& stream, std::size_t wanted) {
+/// The child of `node` that the drafter drew at random, or -1.
+std::int32_t GenerationLoop::drawn_child(const Stream& stream, std::int32_t node) const {
+  const Draft& draft = stream.draft;
+  for (std::size_t i = 0; i < draft.drawn_from.size(); ++i)
+    if (draft.parents[i] == node && draft.drawn_from[i] >= 0) return static_cast<std::int32_t>(i);
+  return -1;
+}
+
+/// The token after `node` of the draft (-1: after the text). Proposals that were chosen without chance have no say in
+/// it; one that was drawn from a distribution is accepted by the ratio of both probabilities.
+Result<TokenId> GenerationLoop::draw(Stream& stream, std::size_t wanted, std::int32_t node) {
   const auto vocabulary = static_cast<std::size_t>(target_.vocabulary);
   const Mask* mask = mask_of(wanted);
   const std::span<float> row(logits_.data() + wanted * vocabulary, mask ? mask->ids.size() : vocabulary);
@@ -165,7 +197,10 @@ Result<TokenId> GenerationLoop::draw(Stream& stream, std::size_t wanted) {
     candidates_.reset(row, mask->ids);
   else
     candidates_.reset(row);
-  return stream.chain.pick(candidates_);
+  const std::int32_t child = drawn_child(stream, node);
+  if (child < 0) return stream.chain.pick(candidates_);
+  return stream.chain.pick_drafted(candidates_, stream.draft.tokens[static_cast<std::size_t>(child)],
+                                   *stream.draft.distribution(static_cast<std::size_t>(child)));
 }
 
 void GenerationLoop::report_logprobs(Stream& stream, TokenId id) {

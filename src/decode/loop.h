@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "decode/pass_costs.h"
 #include "decode/sampler_chain.h"
 #include "decode/text_stream.h"
 #include "kinglet/generate.h"
@@ -66,6 +67,7 @@ class GenerationLoop {
   std::function<void(std::size_t, Generation)> on_done;
   /// Drafters by name; the registry's unless something else is set.
   std::function<Result<std::unique_ptr<Drafter>>(std::string_view)> make_drafter;
+  const PassCosts& costs() const { return *costs_; }
 
  private:
   /// A row whose head is computed for some tokens only.
@@ -76,6 +78,7 @@ class GenerationLoop {
 
   void start();
   Result<void> open(Stream& stream);
+  Result<void> open_drafter(Stream& stream);
   void plan();
   void plan_decode(Stream& stream, std::size_t spare_rows);
   void plan_prefill(Stream& stream, std::size_t spare_rows);
@@ -86,7 +89,8 @@ class GenerationLoop {
   Result<void> execute();
   Result<void> execute_by_parts(bool tree);
   Result<void> advance(Stream& stream);
-  Result<TokenId> draw(Stream& stream, std::size_t wanted);
+  Result<TokenId> draw(Stream& stream, std::size_t wanted, std::int32_t node);
+  std::int32_t drawn_child(const Stream& stream, std::int32_t node) const;
   bool take(Stream& stream, TokenId id);
   Result<void> settle(Stream& stream);
   void report_logprobs(Stream& stream, TokenId id);
@@ -97,6 +101,7 @@ class GenerationLoop {
 
   LoopTarget target_;
   int batch_;
+  std::shared_ptr<PassCosts> costs_ = std::make_shared<PassCosts>();
   std::deque<std::unique_ptr<Stream>> waiting_;
   std::vector<std::unique_ptr<Stream>> running_;
 

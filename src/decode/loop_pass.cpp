@@ -19,8 +19,12 @@ void GenerationLoop::plan() {
   const std::size_t prefilling = running_.size() - decoding;
   // Each stream has one row for certain; drafts share what is left, and prompts take the rest in their order.
   const std::size_t spare = most - std::min(most, running_.size());
-  for (const auto& stream : running_)
-    if (stream->decoding()) plan_decode(*stream, spare / decoding);
+  std::size_t rest = decoding;
+  for (const auto& stream : running_) {
+    if (!stream->decoding()) continue;
+    costs_->set_others(rows_.size() + --rest, decoding - 1);
+    plan_decode(*stream, spare / decoding);
+  }
   std::size_t later = prefilling;
   for (const auto& stream : running_) {
     if (stream->decoding()) continue;
@@ -131,6 +135,9 @@ void GenerationLoop::constrain_draft(Stream& stream) {
     if (mask && !std::binary_search(mask->ids.begin(), mask->ids.end(), draft.tokens[i])) continue;
     place[i] = static_cast<std::int32_t>(pruned_.size());
     pruned_.push(draft.tokens[i], kept_parent);
+    // Where tokens are forbidden no child counts as drawn: one that was dropped would have to count as refused. The
+    // rule of a node must not depend on which child was drawn.
+    if (!draft.drawn_from.empty()) pruned_.drawn_from.push_back(mask ? -1 : draft.drawn_from[i]);
     path.clear();
     for (std::int32_t node = place[i]; node >= 0; node = pruned_.parents[static_cast<std::size_t>(node)])
       path.push_back(pruned_.tokens[static_cast<std::size_t>(node)]);
@@ -138,7 +145,9 @@ void GenerationLoop::constrain_draft(Stream& stream) {
     note(pruned_.size());
     stream.chain.rollback(static_cast<std::int64_t>(path.size()));
   }
-  std::swap(draft, pruned_);
+  std::swap(draft.tokens, pruned_.tokens);
+  std::swap(draft.parents, pruned_.parents);
+  std::swap(draft.drawn_from, pruned_.drawn_from);
 }
 
 const GenerationLoop::Mask* GenerationLoop::mask_of(std::size_t wanted) const {

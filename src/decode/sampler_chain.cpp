@@ -117,6 +117,45 @@ void SamplerChain::foresee(std::size_t most, std::vector<TokenId>& out) {
   }
 }
 
+Result<TokenId> SamplerChain::pick_drafted(Candidates& candidates, TokenId proposal,
+                                           std::span<const std::pair<TokenId, float>> drafted) {
+  for (const auto& processor : processors_) processor->apply(candidates);
+  const std::size_t best = candidates.best();
+  if (best == candidates.size()) return nothing_to_draw();
+  const auto logits = candidates.logits();
+  const float max = logits[best];
+  const double total = exp_sum(logits, max);
+  for (const auto& [id, probability] : drafted) {
+    if (drafted_.size() <= static_cast<std::size_t>(id)) drafted_.resize(static_cast<std::size_t>(id) + 1);
+    drafted_[static_cast<std::size_t>(id)] = probability;
+  }
+  const auto drafted_probability = [&](TokenId id) -> double {
+    return static_cast<std::size_t>(id) < drafted_.size() ? drafted_[static_cast<std::size_t>(id)] : 0;
+  };
+  const double chance = random_.uniform(), place = random_.uniform();
+  weights_.resize(logits.size());
+  double rest = 0;
+  bool stands = false;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    const TokenId id = candidates.id(i);
+    const double p = exp_nonpositive(logits[i] - max) / total, q = drafted_probability(id);
+    if (id == proposal) stands = chance * q < p;
+    weights_[i] = std::max(p - q, 0.0);
+    rest += weights_[i];
+  }
+  for (const auto& [id, probability] : drafted) drafted_[static_cast<std::size_t>(id)] = 0;
+  if (stands) return proposal;
+  std::size_t last = best;  // rounding may leave nothing: then p and q are one distribution
+  double point = place * rest;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    if (weights_[i] == 0) continue;
+    last = i;
+    point -= weights_[i];
+    if (point < 0) break;
+  }
+  return candidates.id(last);
+}
+
 void SamplerChain::accept(TokenId id) {
   for (const auto& processor : processors_) processor->accept(id);
 }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "decode/random.h"
@@ -27,6 +28,11 @@ class SamplerChain {
   /// Applies the processors and draws one token with one random number (greedy: none).
   /// kCorrupt where no token can be drawn: NaN logits, or everything forbidden.
   Result<TokenId> pick(Candidates& candidates);
+  /// As pick(), where `proposal` was drawn from `drafted`: takes it with probability min(1, p/q), otherwise draws from
+  /// max(p - q, 0). The result has the distribution of pick() (Leviathan et al. 2023, theorem 3.5), the proposal
+  /// stands as often as can be. Two random numbers.
+  Result<TokenId> pick_drafted(Candidates& candidates, TokenId proposal,
+                               std::span<const std::pair<TokenId, float>> drafted);
   static Result<TokenId> pick_best(std::span<const float> row);
 
   /// At most `most` tokens that a processor knows to follow; empties `out` first.
@@ -38,6 +44,8 @@ class SamplerChain {
   bool greedy_ = true;
   std::vector<std::shared_ptr<LogitsProcessor>> processors_;
   std::vector<TokenId> allowed_, scratch_;
+  std::vector<double> weights_;
+  std::vector<float> drafted_;  ///< by token; zeros between calls
   Random random_{0};
 };
 

@@ -43,6 +43,12 @@ TextStream::TextStream(std::vector<std::string> stops) : stops_(std::move(stops)
                 [](const std::string& s) { return s.empty() || (static_cast<std::uint8_t>(s[0]) & 0xC0) == 0x80; });
 }
 
+void TextStream::reserve(std::size_t bytes) {
+  text_.reserve(bytes);
+  pending_.reserve(256);
+  tail_.reserve(256);
+}
+
 void TextStream::decode(std::string_view bytes) {
   tail_ += bytes;
   std::size_t at = 0;

@@ -12,6 +12,9 @@ class TextStream {
  public:
   explicit TextStream(std::vector<std::string> stops = {});
 
+  /// Memory for a text of this many bytes, so that append() allocates nothing up to there.
+  void reserve(std::size_t bytes);
+
   /// Adds bytes and returns what has become certain, valid until the next call. After a stop string was found nothing
   /// more is certain.
   std::string_view append(std::string_view bytes);

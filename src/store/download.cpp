@@ -31,7 +31,9 @@ bool pause(std::chrono::milliseconds time) {
 
 std::chrono::milliseconds pause_before(int attempt, std::uint64_t retry_after_seconds) {
   const std::int64_t wanted = static_cast<std::int64_t>(std::min<std::uint64_t>(retry_after_seconds, 60)) * 1000;
-  return std::chrono::milliseconds(std::max<std::int64_t>(wanted, 500LL << std::min(attempt, 4)));
+  // Who sets a short bound on silence does not want long pauses either.
+  const std::int64_t own = std::min<std::int64_t>(500LL << std::min(attempt, 4), http_silence(30) * 1000LL);
+  return std::chrono::milliseconds(std::max(wanted, own));
 }
 
 // "bytes 100-199/500": where it begins, and the whole size where it is told.

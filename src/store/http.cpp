@@ -27,14 +27,6 @@ std::string_view trim(std::string_view text) {
   return text;
 }
 
-// KINGLET_HTTP_TIMEOUT: seconds that a connection may be silent, for every request.
-long silent_seconds(long usual) {
-  const std::string text = environment("KINGLET_HTTP_TIMEOUT");
-  long seconds = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
-  return error == std::errc() && end == text.data() + text.size() && seconds > 0 && seconds < 86400 ? seconds : usual;
-}
-
 bool is_redirect(long status) {
   return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
 }
@@ -122,7 +114,7 @@ Result<HttpResponse> send_once(const HttpRequest& request, const std::string& ur
   curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, details);
   curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, static_cast<long>(request.connect_seconds));
   curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
-  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, silent_seconds(request.silent_seconds));
+  curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, static_cast<long>(http_silence(request.silent_seconds)));
   curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, 256L << 10);
   curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
   curl_easy_setopt(curl, CURLOPT_HEADERDATA, &hop);
@@ -286,6 +278,13 @@ std::string url_path_escape(std::string_view path) {
     }
   }
   return escaped;
+}
+
+int http_silence(int usual) {
+  const std::string text = environment("KINGLET_HTTP_TIMEOUT");
+  int seconds = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  return error == std::errc() && end == text.data() + text.size() && seconds > 0 && seconds < 86400 ? seconds : usual;
 }
 
 }  // namespace kinglet

@@ -66,4 +66,8 @@ std::string url_origin(std::string_view url);
 /// Bytes other than letters, digits and -._~/ as %XX.
 std::string url_path_escape(std::string_view path);
 
+/// Seconds of silence after which a connection counts as cut: KINGLET_HTTP_TIMEOUT, or `usual` where it is unset or no
+/// number from 1 to 86399.
+int http_silence(int usual);
+
 }  // namespace kinglet

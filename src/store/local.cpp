@@ -24,6 +24,7 @@ std::size_t shard_at(const std::string& name) {
 
 // What is copied: paths below `folder`.
 Result<std::vector<std::string>> files_of(const std::string& path, std::string& folder) {
+  KINGLET_CHECK(check_file_or_folder(path));
   if (!folder_exists(path)) {
     const std::string name = base_name(path);
     folder = path.substr(0, path.size() - name.size());
@@ -55,8 +56,8 @@ Result<std::vector<std::string>> files_of(const std::string& path, std::string& 
     chosen.push_back(name);
   }
   if (!weights) {
-    return fail(ErrorCode::kInvalidArgument, "expected a model, found a folder without GGUF or safetensors files", "",
-                path);
+    return fail(ErrorCode::kCorrupt, "expected a model, found a folder without GGUF or safetensors files",
+                "Give a GGUF file, or a folder with config.json, model.safetensors and tokenizer.json.", path);
   }
   return chosen;
 }

@@ -154,28 +154,135 @@ TEST(ReadFile, StopsAtItsLimit) {
   EXPECT_EQ(read_file("/proc/self/maps", 10).error().code, ErrorCode::kExhausted);  // a file whose size is said to be 0
 }
 
-TEST(AtomicFile, AppearsWhenItIsWhole) {
-  const TemporaryFolder folder;
-  folder.write("out", "old");
-  {
-    auto file = AtomicFile::create(folder.path("out"));
-    ASSERT_TRUE(file);
-    ASSERT_TRUE((*file)->write("new"));
-    EXPECT_EQ(folder.read("out"), "old");
-    ASSERT_TRUE((*file)->commit());
-    EXPECT_FALSE((*file)->commit());
+// Both ways of writing: without a name until the end, and under a temporary one.
+class AtomicFileWays : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(Nameless, AtomicFileWays, testing::Bool());
+
+TEST_P(AtomicFileWays, AppearsWhenItIsWhole) {
+  for (const bool replaces : {true, false}) {
+    const TemporaryFolder folder;
+    if (replaces) folder.write("out", "old");
+    {
+      auto file = AtomicFile::create(folder.path("out"), GetParam());
+      ASSERT_TRUE(file);
+      ASSERT_TRUE((*file)->write("new"));
+      EXPECT_EQ(file_exists(folder.path("out")), replaces);
+      if (replaces) EXPECT_EQ(folder.read("out"), "old");
+      ASSERT_TRUE((*file)->commit());
+      EXPECT_FALSE((*file)->commit());
+    }
+    EXPECT_EQ(folder.read("out"), "new");
+    EXPECT_EQ(list_folder(folder.path())->size(), 1u);
   }
-  EXPECT_EQ(folder.read("out"), "new");
-  EXPECT_EQ(list_folder(folder.path())->size(), 1u);
 }
 
-TEST(AtomicFile, LeavesNothingWithoutCommit) {
+TEST_P(AtomicFileWays, LeavesNothingWithoutCommit) {
   const TemporaryFolder folder;
   {
-    auto file = AtomicFile::create(folder.path("out"));
+    auto file = AtomicFile::create(folder.path("out"), GetParam());
     ASSERT_TRUE((*file)->write("half"));
   }
   EXPECT_TRUE(list_folder(folder.path())->empty());
+}
+
+TEST_P(AtomicFileWays, TwoWritersOfOneFileDoNotMeet) {
+  const TemporaryFolder folder;
+  auto first = AtomicFile::create(folder.path("out"), GetParam());
+  auto second = AtomicFile::create(folder.path("out"), GetParam());
+  ASSERT_TRUE((*first)->write("first"));
+  ASSERT_TRUE((*second)->write("second"));
+  ASSERT_TRUE((*first)->commit());
+  EXPECT_EQ(folder.read("out"), "first");
+  ASSERT_TRUE((*second)->commit());
+  EXPECT_EQ(folder.read("out"), "second");
+  EXPECT_EQ(list_folder(folder.path())->size(), 1u);
+}
+
+// Runs `work` in a process that it kills before it returns.
+template <typename Work>
+void killed(const Work& work) {
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    work();
+    _exit(1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+TEST_P(AtomicFileWays, WhatAKilledWriterLeftGoesWithTheNextOne) {
+  const TemporaryFolder folder;
+  folder.write(".out.x-1.tmp", "mine");     // no name of ours
+  folder.write(".other.12-1.tmp", "mine");  // of another file
+  killed([&] {
+    auto file = AtomicFile::create(folder.path("out"), GetParam());
+    (void)(*file)->write("half");
+    kill(getpid(), SIGKILL);
+  });
+  // Where files can be nameless, nothing is left to begin with.
+  const std::size_t left = list_folder(folder.path())->size();
+  if (!GetParam()) EXPECT_EQ(left, 3u);
+  auto living = AtomicFile::create(folder.path("out"), false);
+  ASSERT_TRUE(living);
+  EXPECT_EQ(list_folder(folder.path())->size(), 3u);
+  auto another = AtomicFile::create(folder.path("out"), false);  // leaves the living writer's alone
+  EXPECT_EQ(list_folder(folder.path())->size(), 4u);
+  ASSERT_TRUE((*living)->commit());
+  another->reset();
+  EXPECT_EQ(*list_folder(folder.path()), (std::vector<std::string>{".other.12-1.tmp", ".out.x-1.tmp", "out"}));
+}
+
+TEST(AtomicFile, IsNamelessWhereTheFileSystemHasThat) {
+  const TemporaryFolder folder;
+  const int file = open(folder.path().c_str(), O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
+  if (file < 0) GTEST_SKIP() << "no O_TMPFILE here";
+  close(file);
+  const auto atomic = AtomicFile::create(folder.path("out"));
+  ASSERT_TRUE(atomic);
+  EXPECT_TRUE(list_folder(folder.path())->empty());
+}
+
+TEST(AtomicFolder, AppearsWhenItIsWhole) {
+  const TemporaryFolder folder;
+  {
+    auto written = AtomicFolder::create(folder.path("a/out/"));
+    ASSERT_TRUE(written);
+    auto file = AtomicFile::create(written->path() + "/x");
+    ASSERT_TRUE((*file)->write("new"));
+    ASSERT_TRUE((*file)->commit());
+    EXPECT_FALSE(folder_exists(folder.path("a/out")));
+    ASSERT_TRUE(written->commit());
+  }
+  EXPECT_EQ(folder.read("a/out/x"), "new");
+  EXPECT_EQ(*list_folder(folder.path("a")), std::vector<std::string>{"out"});
+  EXPECT_EQ(AtomicFolder::create(folder.path("a/out")).error().code, ErrorCode::kInvalidArgument);
+}
+
+TEST(AtomicFolder, LeavesNothingWithoutCommitAndAfterAKill) {
+  const TemporaryFolder folder;
+  {
+    auto written = AtomicFolder::create(folder.path("out"));
+    ASSERT_TRUE(AtomicFile::create(written->path() + "/x"));
+  }
+  EXPECT_TRUE(list_folder(folder.path())->empty());
+  killed([&] {
+    auto written = AtomicFolder::create(folder.path("out"));
+    auto file = AtomicFile::create(written->path() + "/x");
+    (void)(*file)->commit();
+    kill(getpid(), SIGKILL);
+  });
+  EXPECT_EQ(list_folder(folder.path())->size(), 1u);
+  {
+    auto living = AtomicFolder::create(folder.path("out"));
+    EXPECT_EQ(list_folder(folder.path())->size(), 1u);
+    auto another = AtomicFolder::create(folder.path("out"));
+    EXPECT_EQ(list_folder(folder.path())->size(), 2u);
+    ASSERT_TRUE(another->commit());
+    EXPECT_TRUE(folder_exists(living->path()));
+  }
+  EXPECT_EQ(*list_folder(folder.path()), std::vector<std::string>{"out"});
 }
 
 TEST(AtomicFile, RefusesAFolderAndAnAbsentFolder) {

@@ -89,6 +89,36 @@ class Usage(unittest.TestCase):
             file.write(b"PK\x03\x04 this is no model")
         self.fails(4, "error:", "tokenize", path, "x")
 
+    def test_what_is_no_model_file_ends_with_4_and_never_hangs(self):
+        folder, pipe = (os.path.join(FOLDER.name, name) for name in ("no-model", "pipe"))
+        os.mkdir(folder)
+        os.mkfifo(pipe)
+        cases = [(folder, "expected a model, found a folder"), (pipe, "found a pipe"), ("/dev/zero", "found a device"),
+                 ("/dev/null", "found a device"), ("/", "expected a model, found a folder")]
+        for path, message in cases:
+            for words in (("inspect", path), ("run", path, "x", "--raw"), ("tokenize", path, "x"), ("pull", path, "--name", "no-such"),
+                          ("convert", path, "-o", os.path.join(FOLDER.name, "never")), ("eval", path, "--text", MODEL),
+                          ("bench", path)):
+                with self.subTest(words):
+                    self.assertRegex(self.fails(4, message, *words), r"\nhint: \w")
+
+    def test_a_file_that_may_not_be_read_ends_with_4(self):
+        with tempfile.TemporaryDirectory() as folder:
+            os.chmod(folder, 0o755)
+            path = os.path.join(folder, "secret.gguf")
+            with open(path, "wb") as file:
+                file.write(b"GGUF")
+            os.chmod(path, 0)
+            user = {}
+            if os.access(path, os.R_OK):  # root may read everything: as nobody, then
+                user = {"user": 65534, "group": 65534, "extra_groups": []}
+                try:
+                    subprocess.run([PROGRAM, "version"], check=True, capture_output=True, **user)
+                except OSError as error:
+                    self.skipTest(f"the program cannot be run as nobody: {error}")
+            for words in (("inspect", path), ("run", path, "x", "--raw")):
+                self.assertRegex(self.fails(4, "without permission to read", *words, **user), r"\nhint: Look at the owner")
+
     def test_control_characters_of_names_do_not_reach_the_terminal(self):
         text = self.fails(3, "error:", "tokenize", "no\x1b[31m\x07model", "x")
         self.assertNotIn("\x1b", text)

@@ -3,15 +3,15 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import unittest
 
 import numpy as np
 
+from tiny_model import make_tiny_model
+
 KINGLET = os.environ["KINGLET"]
-MAKE_TINY_MODEL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools", "make_tiny_model")
 
 
 class Commands(unittest.TestCase):
@@ -20,8 +20,7 @@ class Commands(unittest.TestCase):
         cls.temporary = tempfile.TemporaryDirectory()
         cls.folder = cls.temporary.name
         cls.model = os.path.join(cls.folder, "tiny.gguf")
-        subprocess.run([sys.executable, MAKE_TINY_MODEL, "--arch", "llama", "--type", "q8_0", "--context", "512", "--out", cls.model],
-                       check=True)
+        make_tiny_model(cls.model, arch="llama", type="q8_0", context=512)
 
     @classmethod
     def tearDownClass(cls):
@@ -143,8 +142,7 @@ class Commands(unittest.TestCase):
 
     def test_divergence_equals_numpy(self):
         other = os.path.join(self.folder, "other.gguf")
-        subprocess.run([sys.executable, MAKE_TINY_MODEL, "--arch", "llama", "--type", "q4_0", "--context", "512", "--out", other],
-                       check=True)
+        make_tiny_model(other, arch="llama", type="q4_0", context=512)
         ids = [[int(t) for t in np.random.default_rng(1).integers(0, 250, n)] for n in (50, 31)]
         file = self.write("ids.json", json.dumps(ids))
         value = json.loads(self.kinglet("eval", self.model, "--against", other, "--ids", file, "--json"))

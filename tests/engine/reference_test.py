@@ -2,16 +2,15 @@
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import unittest
 
 import numpy as np
 
 from reference.forward import Reference
+from tiny_model import make_tiny_model
 
 KINGLET = os.environ["KINGLET"]
-MAKE_TINY_MODEL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools", "make_tiny_model")
 GENERATORS = ["llama", "qwen2", "qwen3", "gemma2", "gemma3"]
 BLOCK_TYPES = ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs"]
 
@@ -34,9 +33,7 @@ class ReferenceTest(unittest.TestCase):
 
     def make(self, arch, kind="f32", form="gguf", **options):
         out = self.path(f"{arch}-{kind}.gguf" if form == "gguf" else f"{arch}-{kind}")
-        words = [w for name, value in options.items() for w in ("--" + name.replace("_", "-"), str(value))]
-        run(sys.executable, MAKE_TINY_MODEL, "--arch", arch, "--type", kind, "--format", form, "--out", out, *words)
-        return out
+        return make_tiny_model(out, arch=arch, type=kind, format=form, **options)
 
     def sequences(self, model, sizes=(70, 1, 23)):
         vocabulary = Reference(model).file.tensors["token_embd.weight"][1][0]

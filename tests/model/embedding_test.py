@@ -2,7 +2,6 @@
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import unittest
 
@@ -10,9 +9,9 @@ import numpy as np
 import tokenizers
 
 from reference.forward import Reference
+from tiny_model import make_tiny_model
 
 KINGLET = os.environ["KINGLET"]
-MAKE_TINY_MODEL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools", "make_tiny_model")
 TEXTS = ["The quick brown fox jumps over the lazy dog.", "A", "", "Ein Satz auf Deutsch, mit Umlauten: äöüß.",
          "def f(x): return x + 1", "Cats are animals. Dogs are animals as well, and so are birds. " * 6,
          "What is the capital of France?", "Paris is the capital of France."]
@@ -47,7 +46,7 @@ class Embedding(unittest.TestCase):
     def test_tiny_bert(self):
         with tempfile.TemporaryDirectory() as folder:
             model = os.path.join(folder, "bert")
-            subprocess.run([sys.executable, MAKE_TINY_MODEL, "--arch", "bert", "--format", "hf", "--out", model], check=True)
+            make_tiny_model(model, arch="bert", format="hf")
             self.compare(model, [t for t in TEXTS if len(t) < 100])
 
     def test_minilm(self):

@@ -13,6 +13,8 @@ import time
 import unittest
 import zipfile
 
+import parallel_tests
+
 KINGLET = os.environ["KINGLET"]
 TOKEN = "hf_secret_of_the_test"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -299,7 +301,7 @@ class PullTest(unittest.TestCase):
 
     def test_giving_up_keeps_the_part_for_the_next_time(self):
         self.hub.cut_after = [700_000] + [0] * 20
-        error = self.pull("hf:owner/tiny-GGUF", status=1)
+        error = self.pull("hf:owner/tiny-GGUF", status=1, env={"KINGLET_HTTP_TIMEOUT": "1"})
         self.assertIn("goes on where it was", error)
         self.assertEqual(self.names("models"), [])
         self.assertEqual(self.names("partial"), [sha256(self.data) + ".partial"])
@@ -484,4 +486,4 @@ for name in [n for n in dir(PullTest) if n.startswith("test_")]:
         setattr(PypiTest, name, None)
 
 if __name__ == "__main__":
-    unittest.main()
+    parallel_tests.main()

@@ -142,8 +142,8 @@ TEST_F(Store, RefusesWhatIsNoModel) {
   EXPECT_NE(zip.error().hint.find("zip"), std::string::npos);
   EXPECT_EQ(pull_model(folder.write("y.gguf", "")).error().code, ErrorCode::kCorrupt);
   ASSERT_TRUE(make_folders(folder.path("empty")));
-  EXPECT_EQ(pull_model(folder.path("empty")).error().code, ErrorCode::kInvalidArgument);
-  EXPECT_EQ(pull_model("/dev/null").error().code, ErrorCode::kInvalidArgument);
+  EXPECT_EQ(pull_model(folder.path("empty")).error().code, ErrorCode::kCorrupt);
+  EXPECT_EQ(pull_model("/dev/null").error().code, ErrorCode::kUnsupported);
   EXPECT_TRUE(stored_models()->empty());
 }
 

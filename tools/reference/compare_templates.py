@@ -5,6 +5,7 @@ compare_templates.py PROGRAM           renders every case both ways, prints the 
 compare_templates.py --write FILE      writes the small cases with jinja2's results, for the unit tests
 """
 import argparse
+import functools
 import json
 import os
 import subprocess
@@ -52,12 +53,13 @@ def make_environment():
 
 
 ENVIRONMENT = make_environment()
+compiled = functools.cache(ENVIRONMENT.from_string)  # one template meets many conversations
 
 
 def reference(template, variables):
     """The text that jinja2 gives, or None where it refuses."""
     try:
-        return ENVIRONMENT.from_string(template).render(**{"tools": None, "documents": None, **variables})
+        return compiled(template).render(**{"tools": None, "documents": None, **variables})
     except Exception:  # every way in which a template or its messages can be wrong
         return None
 

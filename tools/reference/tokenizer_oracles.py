@@ -6,7 +6,9 @@ byte-level vocabulary keeps the bytes themselves: the text is cut into words as 
 bytes of each word are merged.
 """
 import codecs
+import functools
 import json
+import os
 import re
 import struct
 from pathlib import Path
@@ -102,8 +104,22 @@ class GemmaTokenizers:
 
     def __init__(self, metadata, special):
         tokens, types = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.token_type"]
-        scores = metadata["tokenizer.ggml.scores"]
         vocabulary = {token: k for k, token in enumerate(tokens)}
+        if "merges of the scores" not in metadata:  # seconds of work, and the same for every oracle of this file
+            metadata["merges of the scores"] = self.merges_of_scores(metadata, vocabulary)
+        merges = metadata["merges of the scores"]
+        self.tokenizer = Tokenizer(models.BPE(vocabulary, merges, byte_fallback=True, unk_token="<unk>", fuse_unk=True))
+        prefix = metadata.get("tokenizer.ggml.add_space_prefix", True)
+        steps = [normalizers.Prepend("▁")] if prefix else []
+        self.tokenizer.normalizer = normalizers.Sequence(steps + [normalizers.Replace(" ", "▁")])
+        # User-defined tokens are found in the normalised text, as in SentencePiece; control tokens in the text itself.
+        added = [(token, kind) for token, kind in zip(tokens, types) if kind == 4 or (kind in (2, 3) and special)]
+        self.tokenizer.add_tokens([AddedToken(token, normalized=kind == 4) for token, kind in added])
+
+    @staticmethod
+    def merges_of_scores(metadata, vocabulary):
+        tokens, types = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.token_type"]
+        scores = metadata["tokenizer.ggml.scores"]
         normal = {token for token, kind in zip(tokens, types) if kind == 1}
         ranked = []
         for token in normal:
@@ -112,14 +128,7 @@ class GemmaTokenizers:
                 if left in normal and right in normal:
                     ranked.append((-scores[vocabulary[token]], vocabulary[left], vocabulary[right], left, right))
         ranked.sort()
-        merges = [(left, right) for *_, left, right in ranked]
-        self.tokenizer = Tokenizer(models.BPE(vocabulary, merges, byte_fallback=True, unk_token="<unk>", fuse_unk=True))
-        prefix = metadata.get("tokenizer.ggml.add_space_prefix", True)
-        steps = [normalizers.Prepend("▁")] if prefix else []
-        self.tokenizer.normalizer = normalizers.Sequence(steps + [normalizers.Replace(" ", "▁")])
-        # User-defined tokens are found in the normalised text, as in SentencePiece; control tokens in the text itself.
-        added = [(token, kind) for token, kind in zip(tokens, types) if kind == 4 or (kind in (2, 3) and special)]
-        self.tokenizer.add_tokens([AddedToken(token, normalized=kind == 4) for token, kind in added])
+        return [(left, right) for *_, left, right in ranked]
 
     def encode(self, line):
         return self.tokenizer.encode(line.decode("utf-8", "replace"), add_special_tokens=False).ids
@@ -152,7 +161,7 @@ class GemmaSentencePiece:
             raise ValueError("SentencePiece never reads control tokens from text")
         rows = zip(metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.scores"], metadata["tokenizer.ggml.token_type"])
         unknown = metadata["tokenizer.ggml.unknown_token_id"]
-        model = b""
+        model = bytearray()  # bytes would be copied whole for each of the 262,144 pieces
         for k, (token, score, kind) in enumerate(rows):
             kind = 2 if k == unknown else kind
             token = token.replace(" ", "▁") if kind == 4 else token
@@ -162,7 +171,7 @@ class GemmaSentencePiece:
         prefix = int(metadata.get("tokenizer.ggml.add_space_prefix", True))
         normalizer = _field(1, "identity") + _field(3, prefix) + _field(4, 0) + _field(5, 1)
         model += _field(2, trainer) + _field(3, normalizer)
-        self.processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        self.processor = sentencepiece.SentencePieceProcessor(model_proto=bytes(model))
 
     def encode(self, line):
         return self.processor.encode(line.decode("utf-8", "replace"))
@@ -182,11 +191,16 @@ class HuggingFace:
         return self.tokenizer.encode(line.decode("utf-8", "replace"), add_special_tokens=False).ids
 
 
+@functools.lru_cache(maxsize=2)
+def metadata_of(path, _changed):
+    return read_metadata(path)
+
+
 def oracles_of(model, special=False):
     """Pairs of a name and an oracle for a GGUF file or a Hugging Face folder."""
     if Path(model).is_dir():
         return [("tokenizers", HuggingFace(model, special))]
-    metadata = read_metadata(model)
+    metadata = metadata_of(os.path.realpath(model), os.stat(model).st_mtime_ns)
     if metadata["tokenizer.ggml.model"] == "gpt2":
         return [("tokenizers", ByteLevel(metadata, special))]
     found = [("tokenizers", GemmaTokenizers(metadata, special))]

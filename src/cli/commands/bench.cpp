@@ -14,7 +14,7 @@
 #include "cli/generation.h"
 #include "cli/output.h"
 #include "cli/peer.h"
-#include "cli/prompt.h"
+#include "decode/prompt.h"
 #include "kinglet/measure.h"
 #include "kinglet/store.h"
 

@@ -5,10 +5,10 @@
 #include "base/interrupt.h"
 #include "base/progress.h"
 #include "base/try.h"
-#include "cli/embedding.h"
 #include "cli/generation.h"
 #include "cli/output.h"
 #include "cli/text_lines.h"
+#include "measure/embedding.h"
 
 namespace kinglet {
 namespace {

@@ -15,7 +15,7 @@
 #include "cli/command.h"
 #include "cli/generation.h"
 #include "cli/output.h"
-#include "cli/prompt.h"
+#include "decode/prompt.h"
 #include "decode/softmax.h"
 #include "kinglet/measure.h"
 

@@ -17,7 +17,7 @@
 #include "cli/constraint.h"
 #include "cli/generation.h"
 #include "cli/output.h"
-#include "cli/prompt.h"
+#include "decode/prompt.h"
 #include "kinglet/generate.h"
 #include "kinglet/measure.h"
 

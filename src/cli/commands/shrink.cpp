@@ -32,8 +32,11 @@ Result<Recipe> recipe_of(const Arguments& arguments) {
     step.options.set("type", RecipeNode::scalar(arguments.text("type")));
     recipe.steps.push_back(std::move(step));
   }
-  if (recipe.steps.empty())
-    return fail(ErrorCode::kInvalidArgument, "shrink needs a target", "Give --type T or --recipe R.yaml.");
+  if (arguments.given("to")) recipe.to_bytes = arguments.size("to");
+  if (arguments.given("bits")) recipe.bits = arguments.number("bits");
+  if (recipe.steps.empty() && !recipe.to_bytes && !recipe.bits)
+    return fail(ErrorCode::kInvalidArgument, "shrink needs a target",
+                "Give --to SIZE, --bits B, --type T or --recipe R.yaml.");
   return recipe;
 }
 
@@ -113,6 +116,13 @@ Result<void> run(const Arguments& arguments) {
 
 constexpr OptionSpec kOptions[] = {
     {.name = "output", .letter = 'o', .kind = OptionKind::kFile, .placeholder = "OUT", .help = "GGUF file to write"},
+    {.name = "to", .kind = OptionKind::kSize, .placeholder = "SIZE", .help = "Most bytes of the file: 60MB"},
+    {.name = "bits",
+     .kind = OptionKind::kNumber,
+     .placeholder = "B",
+     .help = "Most bits per weight, embedding and head included",
+     .min = 0.5,
+     .max = 32},
     {.name = "recipe", .kind = OptionKind::kFile, .placeholder = "R.yaml", .help = "Steps and targets from a file"},
     {.name = "type", .placeholder = "T", .help = "One type for all matrices (q8_0, q4_k, ...)"},
     {.name = "text",
@@ -134,6 +144,7 @@ constexpr OptionSpec kOptions[] = {
 constexpr std::span<const OptionSpec> kOptionSets[] = {kOptions};
 
 constexpr std::string_view kExamples[] = {
+    "kinglet shrink smollm2-135m-instruct --to 60MB -o small.gguf",
     "kinglet shrink model.gguf --type q4_k -o small.gguf",
     "kinglet shrink model.gguf --recipe r.yaml -o small.gguf --dry-run  # what it would give",
 };

@@ -1,6 +1,6 @@
+#include <algorithm>
 #include <cstdint>
 #include <memory>
-#include <unordered_map>
 #include <vector>
 
 #include "kinglet/sampling.h"
@@ -16,31 +16,35 @@ class Penalties final : public LogitsProcessor {
       : repetition_(static_cast<float>(repetition)),
         presence_(static_cast<float>(presence)),
         frequency_(static_cast<float>(frequency)),
-        window_(window) {}
+        window_(window) {
+    // Enough for a usual answer, so that tokens allocate nothing.
+    history_.reserve(4096);
+    counts_.reserve(1024);
+  }
 
   void apply(Candidates& candidates) override {
     if (counts_.empty()) return;
     const bool dense = candidates.dense();
     const auto logits = candidates.change_logits();
     if (dense) {
-      for (const auto& [id, count] : counts_)
-        if (float* logit = candidates.find(id)) *logit = penalised(*logit, count);
+      for (const Count& seen : counts_)
+        if (float* logit = candidates.find(seen.id)) *logit = penalised(*logit, seen.count);
       return;
     }
     for (std::size_t i = 0; i < logits.size(); ++i)
-      if (const auto at = counts_.find(candidates.id(i)); at != counts_.end())
-        logits[i] = penalised(logits[i], at->second);
+      if (const auto at = place_of(candidates.id(i)); at != counts_.end() && at->id == candidates.id(i))
+        logits[i] = penalised(logits[i], at->count);
   }
 
   void accept(TokenId id) override {
     history_.push_back(id);
-    ++counts_[id];
+    remember(id);
     if (leaving() >= 0) forget(history_[static_cast<std::size_t>(leaving())]);
   }
 
   void rollback(std::int64_t count) override {
     for (; count > 0 && !history_.empty(); --count) {
-      if (leaving() >= 0) ++counts_[history_[static_cast<std::size_t>(leaving())]];
+      if (leaving() >= 0) remember(history_[static_cast<std::size_t>(leaving())]);
       forget(history_.back());
       history_.pop_back();
     }
@@ -49,9 +53,23 @@ class Penalties final : public LogitsProcessor {
  private:
   /// The token that the last accept pushed out of the window; negative: none.
   std::int64_t leaving() const { return window_ < 0 ? -1 : static_cast<std::int64_t>(history_.size()) - 1 - window_; }
+  struct Count {
+    TokenId id;
+    std::int32_t count;
+  };
+  std::vector<Count>::iterator place_of(TokenId id) {
+    return std::lower_bound(counts_.begin(), counts_.end(), id, [](const Count& a, TokenId b) { return a.id < b; });
+  }
+  void remember(TokenId id) {
+    const auto at = place_of(id);
+    if (at != counts_.end() && at->id == id)
+      ++at->count;
+    else
+      counts_.insert(at, {id, 1});
+  }
   void forget(TokenId id) {
-    const auto at = counts_.find(id);
-    if (at != counts_.end() && --at->second == 0) counts_.erase(at);
+    const auto at = place_of(id);
+    if (at != counts_.end() && at->id == id && --at->count == 0) counts_.erase(at);
   }
   float penalised(float logit, std::int32_t count) const {
     logit = logit > 0 ? logit / repetition_ : logit * repetition_;
@@ -61,7 +79,7 @@ class Penalties final : public LogitsProcessor {
   float repetition_, presence_, frequency_;
   std::int64_t window_;
   std::vector<TokenId> history_;
-  std::unordered_map<TokenId, std::int32_t> counts_;
+  std::vector<Count> counts_;  ///< of the window, by id
 };
 
 const SamplerOption kOptions[] = {

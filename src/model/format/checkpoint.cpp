@@ -29,6 +29,7 @@ namespace {
 
 Result<std::unique_ptr<Checkpoint>> open_by_kind(const std::string& path) {
   if (path.empty()) return fail(ErrorCode::kInvalidArgument, "the model's path is empty", "Give a file or a folder.");
+  KINGLET_CHECK(check_file_or_folder(path));
   if (folder_exists(path) || path.ends_with(".safetensors") || path.ends_with(".safetensors.index.json"))
     return open_hugging_face(path);
   for (std::string_view ending : {".bin", ".pt", ".pth", ".ckpt", ".pkl"})

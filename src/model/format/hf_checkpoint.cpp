@@ -97,7 +97,7 @@ tl::unexpected<Error> no_weights(const std::string& folder) {
   const auto names = names_in(folder);
   std::string which;
   if (has_ending(names, ".gguf", which))
-    return fail(ErrorCode::kNotFound, "the folder holds GGUF files, not a Hugging Face model",
+    return fail(ErrorCode::kUnsupported, "the folder holds GGUF files, not a Hugging Face model",
                 "Give the file: " + folder + "/" + which, folder);
   for (std::string_view ending : {".bin", ".pt", ".pth", ".ckpt"})
     if (has_ending(names, ending, which))
@@ -105,7 +105,7 @@ tl::unexpected<Error> no_weights(const std::string& folder) {
                   "Pickle files can run code when they are opened, so Kinglet never reads them: take the model's "
                   "safetensors or GGUF version.",
                   folder);
-  return fail(ErrorCode::kNotFound, "the folder has no model.safetensors",
+  return fail(ErrorCode::kCorrupt, "expected a model, found a folder without model.safetensors",
               "A Hugging Face model has config.json, model.safetensors (or shards with an index) and tokenizer.json.",
               folder);
 }

@@ -199,41 +199,6 @@ Result<void> write_side_files(const Architecture& architecture, const Checkpoint
   return {};
 }
 
-// A folder that takes its name only when everything is in it.
-class AtomicFolder {
- public:
-  static Result<AtomicFolder> create(std::string path) {
-    while (path.size() > 1 && path.back() == '/') path.pop_back();
-    if (path_exists(path)) {
-      KINGLET_TRY(const auto names, list_folder(path));
-      if (!names.empty())
-        return fail(ErrorCode::kInvalidArgument, "the output folder is not empty",
-                    "Remove it first, or name another one.", path);
-    }
-    const auto slash = path.rfind('/') + 1;
-    AtomicFolder folder;
-    folder.path_ = path;
-    folder.temporary_ = path.substr(0, slash) + "." + path.substr(slash) + "." + std::to_string(getpid()) + ".tmp";
-    KINGLET_CHECK(make_folders(folder.temporary_));
-    return folder;
-  }
-  AtomicFolder(AtomicFolder&& other) noexcept
-      : path_(std::move(other.path_)), temporary_(std::exchange(other.temporary_, "")) {}
-  ~AtomicFolder() {
-    if (!temporary_.empty()) (void)remove_folder(temporary_);
-  }
-  const std::string& path() const { return temporary_; }
-  Result<void> commit() {
-    KINGLET_CHECK(move_file(temporary_, path_));
-    temporary_.clear();
-    return {};
-  }
-
- private:
-  AtomicFolder() = default;
-  std::string path_, temporary_;
-};
-
 }  // namespace
 
 Result<ConvertReport> convert_to_hugging_face(const Checkpoint& from, const std::string& output, const BlockType* type,

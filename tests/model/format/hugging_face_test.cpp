@@ -236,9 +236,9 @@ TEST(HuggingFaceMalformed, Weights) {
 
 TEST(HuggingFaceMalformed, Folders) {
   Folder folder;
-  refused(folder, ErrorCode::kNotFound, "has no model.safetensors");
+  refused(folder, ErrorCode::kCorrupt, "a folder without model.safetensors");
   folder.write("model.gguf", "GGUF");
-  refused(folder, ErrorCode::kNotFound, "holds GGUF files");
+  refused(folder, ErrorCode::kUnsupported, "holds GGUF files");
   std::filesystem::remove(folder.path("model.gguf"));
   folder.write("pytorch_model.bin", "PK");
   refused(folder, ErrorCode::kUnsupported, "PyTorch pickles (pytorch_model.bin)");

@@ -1,4 +1,4 @@
-#include "cli/prompt.h"
+#include "decode/prompt.h"
 
 #include <nlohmann/json.hpp>
 #include <string>

@@ -1,4 +1,4 @@
-#include "cli/embedding.h"
+#include "measure/embedding.h"
 
 #include <algorithm>
 #include <cmath>

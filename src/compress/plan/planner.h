@@ -1,0 +1,17 @@
+// From a target to the options of a quantize step.
+#pragma once
+
+#include "compress/plan/choices.h"
+#include "kinglet/pass.h"
+
+namespace kinglet {
+
+/// Whether the planner has to choose the types of this step: a quantize step without a type, in a recipe with a target.
+bool needs_plan(const Recipe& recipe, const RecipeStep& step);
+
+/// The step with a type for every matrix, so that the file meets --to and --bits exactly at or under. Tensors that the
+/// step's own patterns name keep those types. kInvalidArgument, with the nearest size that is possible, where a target
+/// cannot be met.
+Result<RecipeStep> plan_step(PassContext& context, const Recipe& recipe, const RecipeStep& step);
+
+}  // namespace kinglet
