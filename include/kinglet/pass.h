@@ -57,7 +57,7 @@ struct PassContext {
   const Checkpoint* source = nullptr;
   const Recipe* recipe = nullptr;  ///< the whole of it, with the targets
   std::string source_digest;       ///< SHA-256 over the source's tensors and metadata (checkpoint_digest), hexadecimal
-  std::string text;                ///< the calibration text itself (UTF-8); empty: the built-in mix
+  std::string text;  ///< the calibration text itself (UTF-8), without what is held out to judge results by
   std::uint64_t seed = 1;
   ThreadPool* pool = nullptr;
   std::uint64_t memory_bytes = 0;  ///< what the pass may allocate at once, beside the mapped source

@@ -18,6 +18,8 @@ struct ShrinkOptions {
   Recipe recipe;
   int threads = 0;                 ///< 0: all cores
   std::uint64_t memory_bytes = 0;  ///< 0: half of what is free, at most 2 GiB
+  bool report = true;              ///< measure source and result, and write OUT.report.html and OUT.report.json
+  std::string command;             ///< for the report: how it was called
   std::string cache_folder;        ///< calibration that other runs can use again; "": in the work folder
   /// activity ("quantize", "writing"), done and total in parts of the whole
   std::function<void(std::string_view activity, std::uint64_t done, std::uint64_t total)> progress;
@@ -46,6 +48,8 @@ struct ShrinkPlan {
 struct ShrinkResult {
   std::string output;
   ShrinkPlan plan;
+  std::string report;  ///< the HTML file; "" where there is none
+  std::string table;   ///< the report for a terminal
   bool resumed = false;
 };
 

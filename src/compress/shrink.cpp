@@ -1,165 +1,16 @@
-// Runs a recipe: source → step → … → output, with everything that is finished kept in OUT.partial/.
+// From a target to a file under its name with its report.
 #include "kinglet/shrink.h"
-
-#include <algorithm>
 
 #include "base/file.h"
 #include "base/memory_info.h"
-#include "base/sha256.h"
-#include "base/thread_pool.h"
 #include "base/try.h"
-#include "compress/plan/planner.h"
-#include "compress/planned_checkpoint.h"
-#include "compress/recipe/yaml.h"
-#include "compress/work_folder.h"
-#include "kinglet/pass.h"
+#include "compress/job.h"
+#include "kinglet/report.h"
 
 namespace kinglet {
 namespace {
 
-constexpr std::uint64_t kMostText = 64 << 20;       // of the calibration text: far more than calibration reads
-constexpr std::uint64_t kUsualMemory = 2ull << 30;  // so that a 7B model passes on a small machine
-constexpr std::uint64_t kLeastMemory = 64ull << 20;
-
-/// What the whole run shares.
-struct Job {
-  const ShrinkOptions& options;
-  Recipe recipe;
-  std::unique_ptr<Checkpoint> source;
-  std::string digest, text;
-  std::unique_ptr<ThreadPool> pool;
-  std::uint64_t memory = 0;
-
-  bool cancelled() const { return options.cancelled && options.cancelled(); }
-  void note(std::string_view text) const {
-    if (options.note) options.note(text);
-  }
-};
-
-Result<Job> prepare(const ShrinkOptions& options) {
-  Job job{.options = options, .recipe = options.recipe, .source = {}, .digest = {}, .text = {}, .pool = {}};
-  KINGLET_TRY(job.source, open_checkpoint(options.source));
-  if (!job.recipe.text.empty()) {
-    KINGLET_TRY(job.text, read_file(job.recipe.text, kMostText));
-    if (job.text.empty())
-      return fail(ErrorCode::kInvalidArgument, "the calibration text is empty", "", job.recipe.text);
-  }
-  job.pool = std::make_unique<ThreadPool>(options.threads);
-  job.memory = options.memory_bytes;
-  if (job.memory == 0) {
-    const std::uint64_t free = available_memory();
-    job.memory = free ? std::clamp(free / 2, kLeastMemory, kUsualMemory) : kUsualMemory;
-  }
-  const std::uint64_t total = job.source->file_bytes();
-  const auto go_on = [&](std::uint64_t done) {
-    if (options.progress) options.progress("reading", std::min(done, total), total);
-    return !job.cancelled();
-  };
-  KINGLET_TRY(job.digest, checkpoint_digest(*job.source, go_on));
-  if (job.recipe.steps.empty()) {
-    RecipeStep step;
-    step.pass = "quantize";
-    job.recipe.steps.push_back(std::move(step));
-  }
-  const bool planned = std::any_of(job.recipe.steps.begin(), job.recipe.steps.end(),
-                                   [&](const RecipeStep& step) { return needs_plan(job.recipe, step); });
-  if ((job.recipe.to_bytes || job.recipe.bits) && !planned)
-    return fail(ErrorCode::kInvalidArgument, "the recipe has a target and names every type itself",
-                "Leave out to and bits, or the type of the quantize step.", job.recipe.place);
-  return job;
-}
-
-/// One step of the recipe with what it works on.
-struct Step {
-  std::unique_ptr<Pass> pass;
-  PassContext context;
-  PassPlan plan;
-};
-
-/// Replaces the step by one with every choice made; what an earlier run chose is read from `work` (null: a dry run).
-Result<void> choose(Job& job, std::size_t index, PassContext& context, const WorkFolder* work) {
-  RecipeStep& step = job.recipe.steps[index];
-  if (!needs_plan(job.recipe, step)) return {};
-  const std::string name = "step" + std::to_string(index) + ".yaml";
-  if (work) {
-    KINGLET_TRY(const std::string text, work->read(name));
-    if (!text.empty()) {
-      KINGLET_TRY(const Recipe chosen, parse_recipe(text, work->file(name)));
-      if (chosen.steps.size() != 1) return fail(ErrorCode::kCorrupt, "expected one step", "", work->file(name));
-      step = chosen.steps[0];
-      return {};
-    }
-  }
-  context.progress = [&job](double share) {
-    if (job.options.progress) job.options.progress("planning", static_cast<std::uint64_t>(share * 1000), 1000);
-  };
-  KINGLET_TRY(step, plan_step(context, job.recipe, step));
-  if (!work) return {};
-  Recipe chosen;
-  chosen.steps.push_back(step);
-  return work->write(name, recipe_text(chosen));
-}
-
-Result<std::unique_ptr<Step>> begin_step(Job& job, std::size_t index, const Checkpoint& from, const WorkFolder* work) {
-  auto step = std::make_unique<Step>();
-  PassContext& context = step->context;
-  const std::string work_folder = work ? work->path() : "";
-  context.source = &from;
-  context.recipe = &job.recipe;
-  context.source_digest = index == 0 ? job.digest : sha256(job.digest + std::to_string(index)).hex();
-  context.text = job.text;
-  context.seed = job.recipe.seed;
-  context.pool = job.pool.get();
-  context.memory_bytes = job.memory;
-  context.work_folder = work_folder;
-  context.cache_folder = job.options.cache_folder.empty() ? work_folder : job.options.cache_folder;
-  context.cancelled = [&job] { return job.cancelled(); };
-  context.note = [&job](std::string_view text) { job.note(text); };
-  KINGLET_CHECK(choose(job, index, context, work));
-  context.progress = [](double) {};
-  const RecipeStep& said = job.recipe.steps[index];
-  KINGLET_TRY(const PassOptions options, pass_options(said, job.recipe.place));
-  const PassDescriptor& descriptor = *find_pass(said.pass);
-  if (descriptor.accepts) KINGLET_CHECK(descriptor.accepts(from, options));
-  KINGLET_TRY(step->pass, descriptor.make(options));
-  KINGLET_TRY(step->plan, step->pass->plan(context));
-  return step;
-}
-
-std::vector<TensorInfo> infos_of(const PassPlan& plan) {
-  std::vector<TensorInfo> infos;
-  for (const PassPlan::Tensor& tensor : plan.tensors)
-    infos.push_back({tensor.name, tensor.type, tensor.shape, tensor.bytes()});
-  return infos;
-}
-
-void describe(const Job& job, const Step& step, ShrinkPlan& plan) {
-  const std::vector<TensorInfo> infos = infos_of(step.plan);
-  std::vector<GgufWriter::Plan> plans;
-  for (const TensorInfo& info : infos) plans.push_back({info.name, info.type, info.shape});
-  plan.bytes = GgufWriter::predicted_bytes(step.plan.metadata, plans);
-  plan.after = count_bits(infos);
-  plan.tensors.clear();
-  for (const TensorInfo& info : infos) {
-    const TensorInfo* before = job.source->find(info.name);
-    plan.tensors.push_back({info.name, before ? std::string(before->type->name) : std::string(),
-                            std::string(info.type->name), info.shape, before ? before->bytes : 0, info.bytes});
-  }
-}
-
-ShrinkPlan begin_plan(const Job& job) {
-  ShrinkPlan plan;
-  plan.recipe = job.recipe;
-  plan.source_bytes = job.source->file_bytes();
-  plan.before = count_bits(job.source->tensors());
-  return plan;
-}
-
-void add_step(const Step& step, ShrinkPlan& plan) {
-  plan.memory_bytes = std::max(plan.memory_bytes, step.plan.memory_bytes);
-  plan.seconds += step.plan.seconds;
-  plan.notes.insert(plan.notes.end(), step.plan.notes.begin(), step.plan.notes.end());
-}
+constexpr std::size_t kReportWindows = 24;  // the standard error of a mean divergence is then a few percent
 
 Result<void> check_output(const std::string& output) {
   if (output.empty()) return fail(ErrorCode::kInvalidArgument, "no output is named", "Give it with -o OUT.");
@@ -168,92 +19,76 @@ Result<void> check_output(const std::string& output) {
   return {};
 }
 
-Result<void> check_disk(const std::string& folder, std::uint64_t bytes) {
-  // Finished tensors and the file that is joined from them stand side by side for a moment.
-  const auto free = free_space(folder);
-  if (free && *free < 2 * bytes)
-    return fail(ErrorCode::kExhausted,
-                "the disk has " + std::to_string(*free) + " bytes free; this needs " + std::to_string(2 * bytes),
-                "Free space, or write to another disk.", folder);
-  return {};
+std::string file_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
+/// Whether source and result can be run side by side; otherwise why not.
+std::string why_not_measured(const Job& job, const ShrinkPlan& plan) {
+  if (job.held_out.empty()) return "no report: there is no text; give one with --text";
+  const std::uint64_t needed = job.source->file_bytes() + plan.bytes;
+  const std::uint64_t allowed = job.options.memory_bytes ? job.options.memory_bytes : available_memory();
+  if (allowed && needed > allowed)
+    return "no report: the two models have " + std::to_string(needed) + " bytes, and the memory allows " +
+           std::to_string(allowed);
+  return "";
 }
 
-Result<void> run_blocks(const Job& job, Step& step, StepStore& store, const std::string& activity) {
-  std::uint64_t total = 0, done = 0;
-  for (int block = 0; block < step.plan.blocks; ++block) total += store.block_bytes(block);
-  for (int block = 0; block < step.plan.blocks; ++block) {
-    if (job.cancelled()) return fail(ErrorCode::kCancelled, "interrupted");
-    const std::uint64_t bytes = store.block_bytes(block);
-    const auto report = [&](double share) {
-      if (job.options.progress)
-        job.options.progress(activity, done + static_cast<std::uint64_t>(share * static_cast<double>(bytes)), total);
-    };
-    step.context.progress = report;
-    report(0);
-    store.enter(block);
-    if (store.block_finished(block)) {
-      KINGLET_CHECK(step.pass->skip(step.context, block, store));
-    } else {
-      KINGLET_CHECK(step.pass->run(step.context, block, store));
-      if (!store.block_finished(block))
-        return fail(ErrorCode::kInternal, "pass " + activity + " left tensors of block " + std::to_string(block));
-    }
-    done += bytes;
-    report(0);
+/// Measures the finished file and leaves the report in the work folder. A model that cannot be run has none: a note
+/// says why.
+Result<bool> make_report(const Job& job, const ShrinkPlan& plan, const Folder& folder) {
+  if (const std::string why = why_not_measured(job, plan); !why.empty()) {
+    job.note(why);
+    return false;
   }
-  return {};
+  CompareOptions options;
+  options.text = job.held_out;
+  options.text_name = job.text_name + " (held-out part)";
+  options.windows = kReportWindows;
+  options.threads = job.options.threads;
+  options.progress = job.options.progress;
+  const std::string source = file_name(job.options.source), result = file_name(job.options.output);
+  auto measured = compare_models({{source, job.options.source}, {result, folder.file("model.gguf")}}, options);
+  if (!measured) {
+    Error error = std::move(measured).error();
+    if (error.code == ErrorCode::kCancelled || error.code == ErrorCode::kIo || error.code == ErrorCode::kInternal)
+      return tl::unexpected(std::move(error));
+    job.note("no report: " + error.message);
+    return false;
+  }
+  Report& report = *measured;
+  report.title = source + " shrunk to " + result;
+  report.models[1].path = job.options.output;
+  report.tensors = plan.tensors;
+  report.recipe = recipe_text(plan.recipe);
+  report.notes = plan.notes;
+  if (!job.options.command.empty()) report.commands.push_back(job.options.command);
+  KINGLET_CHECK(folder.write("report.json", report_json(report)));
+  KINGLET_CHECK(folder.write("report.html", report_html(report)));
+  KINGLET_CHECK(folder.write("report.txt", report_table(report)));
+  return true;
 }
 
 }  // namespace
 
 Result<ShrinkPlan> plan_shrink(const ShrinkOptions& options) {
-  KINGLET_TRY(Job job, prepare(options));
-  ShrinkPlan plan = begin_plan(job);
-  std::unique_ptr<PlannedCheckpoint> before;
-  for (std::size_t i = 0; i < job.recipe.steps.size(); ++i) {
-    const Checkpoint& from = before ? static_cast<const Checkpoint&>(*before) : *job.source;
-    KINGLET_TRY(const auto step, begin_step(job, i, from, nullptr));
-    add_step(*step, plan);
-    describe(job, *step, plan);
-    plan.recipe = job.recipe;
-    auto after = std::make_unique<PlannedCheckpoint>(step->plan.metadata, infos_of(step->plan));
-    before = std::move(after);
-  }
-  return plan;
+  KINGLET_TRY(const Job job, prepare_job(options));
+  return plan_recipe(job, job.recipe);
 }
 
 Result<ShrinkResult> shrink(const ShrinkOptions& options) {
   KINGLET_CHECK(check_output(options.output));
-  KINGLET_TRY(Job job, prepare(options));
+  KINGLET_TRY(const Job job, prepare_job(options));
+  KINGLET_TRY(const auto work, WorkFolder::open(options.output + ".partial", job_key(job)));
   ShrinkResult result;
-  const std::string key = "kinglet shrink 1\nsource " + job.digest + "\ntext " +
-                          (job.text.empty() ? std::string("built in") : sha256(job.text).hex()) + "\n" +
-                          recipe_text(job.recipe);
-  KINGLET_TRY(const auto work, WorkFolder::open(options.output + ".partial", key));
   result.resumed = work->resumed();
   result.output = options.output;
-  result.plan = begin_plan(job);
-  std::unique_ptr<Checkpoint> before;
-  for (std::size_t i = 0; i < job.recipe.steps.size(); ++i) {
-    const bool last = i + 1 == job.recipe.steps.size();
-    const std::string joined = work->file(last ? "model.gguf" : "step" + std::to_string(i) + ".gguf");
-    KINGLET_TRY(const auto step, begin_step(job, i, before ? *before : *job.source, work.get()));
-    add_step(*step, result.plan);
-    describe(job, *step, result.plan);
-    result.plan.recipe = job.recipe;
-    if (!file_exists(joined)) {
-      KINGLET_CHECK(check_disk(work->path(), result.plan.bytes));
-      KINGLET_TRY(const auto store, StepStore::open(*work, static_cast<int>(i), step->plan));
-      KINGLET_CHECK(run_blocks(job, *step, *store, job.recipe.steps[i].pass));
-      KINGLET_CHECK(store->assemble(joined, [&](std::uint64_t done) -> Result<void> {
-        if (options.progress) options.progress("writing", done, result.plan.bytes);
-        if (job.cancelled()) return fail(ErrorCode::kCancelled, "interrupted");
-        return {};
-      }));
-      KINGLET_CHECK(store->remove());
-    }
-    if (!last) {
-      KINGLET_TRY(before, open_checkpoint(joined));
+  KINGLET_TRY(result.plan, run_recipe(job, job.recipe, *work));
+  if (options.report) {
+    KINGLET_TRY(const bool measured, make_report(job, result.plan, *work));
+    if (measured) {
+      KINGLET_TRY(result.table, work->read("report.txt"));
+      result.report = options.output + ".report.html";
+      KINGLET_CHECK(move_file(work->file("report.json"), options.output + ".report.json"));
+      KINGLET_CHECK(move_file(work->file("report.html"), result.report));
     }
   }
   KINGLET_CHECK(move_file(work->file("model.gguf"), options.output));

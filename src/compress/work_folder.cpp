@@ -11,8 +11,7 @@ constexpr std::uint64_t kSmallFile = 64 << 20;
 }  // namespace
 
 Result<std::unique_ptr<WorkFolder>> WorkFolder::open(const std::string& path, const std::string& key) {
-  std::unique_ptr<WorkFolder> folder(new WorkFolder());
-  folder->path_ = path;
+  std::unique_ptr<WorkFolder> folder(new WorkFolder(path));
   if (path_exists(path) && !folder_exists(path))
     return fail(ErrorCode::kInvalidArgument, "expected a folder for unfinished work, found a file", "Move it away.",
                 path);
@@ -39,12 +38,12 @@ Result<std::unique_ptr<WorkFolder>> WorkFolder::open(const std::string& path, co
   return folder;
 }
 
-Result<std::string> WorkFolder::read(std::string_view name) const {
+Result<std::string> Folder::read(std::string_view name) const {
   if (!file_exists(file(name))) return std::string();
   return read_file(file(name), kSmallFile);
 }
 
-Result<void> WorkFolder::write(std::string_view name, std::string_view text) const {
+Result<void> Folder::write(std::string_view name, std::string_view text) const {
   KINGLET_TRY(auto out, AtomicFile::create(file(name)));
   KINGLET_CHECK(out->write(text));
   return out->commit();
@@ -52,10 +51,10 @@ Result<void> WorkFolder::write(std::string_view name, std::string_view text) con
 
 Result<void> WorkFolder::remove() {
   lock_.reset();
-  return remove_folder(path_);
+  return remove_folder(path());
 }
 
-Result<std::unique_ptr<StepStore>> StepStore::open(const WorkFolder& folder, int step, const PassPlan& plan) {
+Result<std::unique_ptr<StepStore>> StepStore::open(const Folder& folder, int step, const PassPlan& plan) {
   std::unique_ptr<StepStore> store(new StepStore(folder.file("step" + std::to_string(step)), plan));
   KINGLET_CHECK(make_folders(store->folder_));
   for (int i = 0; i < static_cast<int>(plan.tensors.size()); ++i) {

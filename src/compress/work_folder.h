@@ -12,22 +12,31 @@
 
 namespace kinglet {
 
-class WorkFolder {
+/// A folder with small files that are read and replaced whole.
+class Folder {
+ public:
+  explicit Folder(std::string path) : path_(std::move(path)) {}
+  const std::string& path() const { return path_; }
+  std::string file(std::string_view name) const { return path_ + "/" + std::string(name); }
+  /// "" where it is absent.
+  Result<std::string> read(std::string_view name) const;
+  Result<void> write(std::string_view name, std::string_view text) const;
+
+ private:
+  std::string path_;
+};
+
+class WorkFolder : public Folder {
  public:
   /// Makes or reopens `path` for this key (source, recipe, text, seed), and holds its lock. What another key left is
   /// removed. kIo where another process works on it.
   static Result<std::unique_ptr<WorkFolder>> open(const std::string& path, const std::string& key);
   bool resumed() const { return resumed_; }
-  const std::string& path() const { return path_; }
-  std::string file(std::string_view name) const { return path_ + "/" + std::string(name); }
-  /// A small file of the folder; "" where it is absent.
-  Result<std::string> read(std::string_view name) const;
-  Result<void> write(std::string_view name, std::string_view text) const;
   /// Gives the lock back and removes the folder.
   Result<void> remove();
 
  private:
-  std::string path_;
+  explicit WorkFolder(const std::string& path) : Folder(path) {}
   bool resumed_ = false;
   std::unique_ptr<FileLock> lock_;
 };
@@ -36,7 +45,7 @@ class WorkFolder {
 class StepStore final : public TensorSink {
  public:
   /// Finds what an earlier run finished.
-  static Result<std::unique_ptr<StepStore>> open(const WorkFolder& folder, int step, const PassPlan& plan);
+  static Result<std::unique_ptr<StepStore>> open(const Folder& folder, int step, const PassPlan& plan);
 
   bool finished(std::string_view name) const override;
   Result<std::vector<std::byte>> read(std::string_view name) const override;

@@ -76,6 +76,15 @@ std::string plan_text(const ShrinkPlan& plan) {
   return text + line;
 }
 
+/// The command again, for the report: what was given, in the order of the declaration.
+std::string command_line(const Arguments& arguments) {
+  std::string text = "kinglet shrink " + arguments.positional().front();
+  for (const std::string_view name : {"to", "bits", "type", "recipe", "text", "seed", "memory", "threads", "output"})
+    if (arguments.given(name))
+      text += (name == "output" ? " -o " : " --" + std::string(name) + " ") + arguments.text(name);
+  return text;
+}
+
 Result<void> run(const Arguments& arguments) {
   ShrinkOptions options;
   KINGLET_TRY(options.recipe, recipe_of(arguments));
@@ -84,6 +93,8 @@ Result<void> run(const Arguments& arguments) {
   if (arguments.given("threads")) options.threads = static_cast<int>(arguments.integer("threads"));
   if (arguments.given("memory")) options.memory_bytes = arguments.size("memory");
   options.cache_folder = store_folder() + "/calibration";
+  options.report = !arguments.flag("no-report");
+  options.command = command_line(arguments);
   ProgressBar bar(arguments.flag("quiet"));
   options.progress = [&](std::string_view activity, std::uint64_t done, std::uint64_t total) {
     bar.update({activity, done, total, ProgressUnit::kBytes});
@@ -107,11 +118,15 @@ Result<void> run(const Arguments& arguments) {
     return print_json({{"output", result.output},
                        {"bytes", result.plan.bytes},
                        {"bits_per_weight", bits.bits_per_weight},
-                       {"layer_bits_per_weight", bits.layer_bits_per_weight}});
+                       {"layer_bits_per_weight", bits.layer_bits_per_weight},
+                       {"report", result.report.empty() ? Json(nullptr) : Json(result.report)}});
   char line[128];
   std::snprintf(line, sizeof line, ": %s, %.2f bits per weight (layers %.2f)\n",
                 format_bytes(result.plan.bytes).c_str(), bits.bits_per_weight, bits.layer_bits_per_weight);
-  return print(escape_for_terminal(result.output) + line);
+  std::string text = escape_for_terminal(result.output) + line;
+  if (!result.report.empty())
+    text += escape_for_terminal(result.table, true) + "report: " + escape_for_terminal(result.report) + "\n";
+  return print(text);
 }
 
 constexpr OptionSpec kOptions[] = {
@@ -139,6 +154,7 @@ constexpr OptionSpec kOptions[] = {
      .kind = OptionKind::kSize,
      .placeholder = "SIZE",
      .help = "Most memory to work with, beside the mapped source (half of what is free, at most 2 GiB)"},
+    {.name = "no-report", .kind = OptionKind::kFlag, .help = "Measure nothing, and write no report"},
     {.name = "dry-run", .kind = OptionKind::kFlag, .help = "Print what would be done, and write nothing"},
 };
 constexpr std::span<const OptionSpec> kOptionSets[] = {kOptions};

@@ -69,8 +69,27 @@ void keep_own_patterns(const RecipeStep& step, std::vector<TensorChoices>& tenso
 
 }  // namespace
 
+bool has_target(const Recipe& recipe) { return recipe.to_bytes || recipe.bits; }
+
+RecipeStep usual_step(const Checkpoint& source) {
+  RecipeStep step;
+  for (const std::string_view name : {"gptq", "quantize"}) {
+    step.pass = name;
+    const PassDescriptor* pass = find_pass(name);
+    if (!pass) continue;
+    const PassOptions none(pass->options, {}, "");
+    if (!pass->accepts || pass->accepts(source, none)) break;
+  }
+  return step;
+}
+
 bool needs_plan(const Recipe& recipe, const RecipeStep& step) {
-  return step.pass == "quantize" && !step.options.find("type") && (recipe.to_bytes || recipe.bits);
+  const PassDescriptor* pass = find_pass(step.pass);
+  const auto takes = [&](std::string_view name) {
+    return std::any_of(pass->options.begin(), pass->options.end(),
+                       [&](const PassOption& option) { return option.name == name; });
+  };
+  return has_target(recipe) && pass && takes("type") && takes("tensors") && !step.options.find("type");
 }
 
 Result<RecipeStep> plan_step(PassContext& context, const Recipe& recipe, const RecipeStep& step) {

@@ -6,7 +6,13 @@
 
 namespace kinglet {
 
-/// Whether the planner has to choose the types of this step: a quantize step without a type, in a recipe with a target.
+bool has_target(const Recipe& recipe);
+
+/// What is done where a recipe has no steps.
+RecipeStep usual_step(const Checkpoint& source);
+
+/// Whether the planner has to choose the types of this step: a step that stores matrices in types
+/// and names none for all, in a recipe with a target.
 bool needs_plan(const Recipe& recipe, const RecipeStep& step);
 
 /// The step with a type for every matrix, so that the file meets --to and --bits exactly at or under. Tensors that the

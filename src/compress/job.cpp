@@ -1,0 +1,238 @@
+#include "compress/job.h"
+
+#include <algorithm>
+
+#include "base/file.h"
+#include "base/memory_info.h"
+#include "base/sha256.h"
+#include "base/try.h"
+#include "compress/held_out.h"
+#include "compress/plan/planner.h"
+#include "compress/planned_checkpoint.h"
+#include "compress/recipe/yaml.h"
+
+namespace kinglet {
+namespace {
+
+constexpr std::uint64_t kMostText = 64 << 20;       // of the calibration text: far more than calibration reads
+constexpr std::uint64_t kUsualMemory = 2ull << 30;  // so that a 7B model passes on a small machine
+constexpr std::uint64_t kLeastMemory = 64ull << 20;
+
+/// One step of the recipe with what it works on.
+struct Step {
+  std::unique_ptr<Pass> pass;
+  PassContext context;
+  PassPlan plan;
+};
+
+/// Replaces the step by one with every choice made; what an earlier run chose is read from `work` (null: a dry run).
+Result<void> choose(const Job& job, const Recipe& recipe, RecipeStep& step, std::size_t index, PassContext& context,
+                    const Folder* work) {
+  if (!needs_plan(recipe, step)) return {};
+  const std::string name = "step" + std::to_string(index) + ".yaml";
+  if (work) {
+    KINGLET_TRY(const std::string text, work->read(name));
+    if (!text.empty()) {
+      KINGLET_TRY(const Recipe chosen, parse_recipe(text, work->file(name)));
+      if (chosen.steps.size() != 1) return fail(ErrorCode::kCorrupt, "expected one step", "", work->file(name));
+      step = chosen.steps[0];
+      return {};
+    }
+  }
+  context.progress = [&job](double share) { job.progress("planning", static_cast<std::uint64_t>(share * 1000), 1000); };
+  KINGLET_TRY(step, plan_step(context, recipe, step));
+  if (!work) return {};
+  Recipe chosen;
+  chosen.steps.push_back(step);
+  return work->write(name, recipe_text(chosen));
+}
+
+Result<std::unique_ptr<Step>> begin_step(const Job& job, Recipe& recipe, std::size_t index, const Checkpoint& from,
+                                         const Folder* work) {
+  auto step = std::make_unique<Step>();
+  PassContext& context = step->context;
+  const std::string work_folder = work ? work->path() : "";
+  context.source = &from;
+  context.recipe = &recipe;
+  context.source_digest = index == 0 ? job.digest : sha256(job.digest + std::to_string(index)).hex();
+  context.text = job.text;
+  context.seed = recipe.seed;
+  context.pool = job.pool.get();
+  context.memory_bytes = job.memory;
+  context.work_folder = work_folder;
+  context.cache_folder = job.options.cache_folder.empty() ? work_folder : job.options.cache_folder;
+  context.cancelled = [&job] { return job.cancelled(); };
+  context.note = [&job](std::string_view text) { job.note(text); };
+  KINGLET_CHECK(choose(job, recipe, recipe.steps[index], index, context, work));
+  context.progress = [](double) {};
+  const RecipeStep& said = recipe.steps[index];
+  KINGLET_TRY(const PassOptions options, pass_options(said, recipe.place));
+  const PassDescriptor& descriptor = *find_pass(said.pass);
+  if (descriptor.accepts) KINGLET_CHECK(descriptor.accepts(from, options));
+  KINGLET_TRY(step->pass, descriptor.make(options));
+  KINGLET_TRY(step->plan, step->pass->plan(context));
+  return step;
+}
+
+std::vector<TensorInfo> infos_of(const PassPlan& plan) {
+  std::vector<TensorInfo> infos;
+  for (const PassPlan::Tensor& tensor : plan.tensors)
+    infos.push_back({tensor.name, tensor.type, tensor.shape, tensor.bytes()});
+  return infos;
+}
+
+void describe(const Job& job, const Step& step, ShrinkPlan& plan) {
+  const std::vector<TensorInfo> infos = infos_of(step.plan);
+  std::vector<GgufWriter::Plan> plans;
+  for (const TensorInfo& info : infos) plans.push_back({info.name, info.type, info.shape});
+  plan.bytes = GgufWriter::predicted_bytes(step.plan.metadata, plans);
+  plan.after = count_bits(infos);
+  plan.tensors.clear();
+  for (const TensorInfo& info : infos) {
+    const TensorInfo* before = job.source->find(info.name);
+    plan.tensors.push_back({info.name, before ? std::string(before->type->name) : std::string(),
+                            std::string(info.type->name), info.shape, before ? before->bytes : 0, info.bytes});
+  }
+}
+
+void add_step(const Step& step, ShrinkPlan& plan) {
+  plan.memory_bytes = std::max(plan.memory_bytes, step.plan.memory_bytes);
+  plan.seconds += step.plan.seconds;
+  plan.notes.insert(plan.notes.end(), step.plan.notes.begin(), step.plan.notes.end());
+}
+
+Result<void> check_disk(const std::string& folder, std::uint64_t bytes) {
+  // Finished tensors and the file that is joined from them stand side by side for a moment.
+  const auto free = free_space(folder);
+  if (free && *free < 2 * bytes)
+    return fail(ErrorCode::kExhausted,
+                "the disk has " + std::to_string(*free) + " bytes free; this needs " + std::to_string(2 * bytes),
+                "Free space, or write to another disk.", folder);
+  return {};
+}
+
+Result<void> run_blocks(const Job& job, Step& step, StepStore& store, const std::string& activity) {
+  std::uint64_t total = 0, done = 0;
+  for (int block = 0; block < step.plan.blocks; ++block) total += store.block_bytes(block);
+  for (int block = 0; block < step.plan.blocks; ++block) {
+    if (job.cancelled()) return fail(ErrorCode::kCancelled, "interrupted");
+    const std::uint64_t bytes = store.block_bytes(block);
+    const auto report = [&](double share) {
+      job.progress(activity, done + static_cast<std::uint64_t>(share * static_cast<double>(bytes)), total);
+    };
+    step.context.progress = report;
+    report(0);
+    store.enter(block);
+    if (store.block_finished(block)) {
+      KINGLET_CHECK(step.pass->skip(step.context, block, store));
+    } else {
+      KINGLET_CHECK(step.pass->run(step.context, block, store));
+      if (!store.block_finished(block))
+        return fail(ErrorCode::kInternal, "pass " + activity + " left tensors of block " + std::to_string(block));
+    }
+    done += bytes;
+    report(0);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Job> prepare_job(const ShrinkOptions& options) {
+  Job job(options);
+  KINGLET_TRY(job.source, open_checkpoint(options.source));
+  job.text_name = job.recipe.text.empty() ? "built-in mix" : job.recipe.text;
+  SplitText split;
+  if (job.recipe.text.empty()) {
+    split = built_in_text();
+  } else {
+    KINGLET_TRY(const std::string text, read_file(job.recipe.text, kMostText));
+    if (text.size() < 1000)
+      return fail(ErrorCode::kInvalidArgument,
+                  "the calibration text has " + std::to_string(text.size()) + " bytes, expected 1,000 or more",
+                  "Some tens of kB of text like what the model will read are enough.", job.recipe.text);
+    split = split_text(text);
+  }
+  job.text = std::move(split.calibration);
+  job.held_out = std::move(split.held_out);
+  job.pool = std::make_unique<ThreadPool>(options.threads);
+  job.memory = options.memory_bytes;
+  if (job.memory == 0) {
+    const std::uint64_t free = available_memory();
+    job.memory = free ? std::clamp(free / 2, kLeastMemory, kUsualMemory) : kUsualMemory;
+  }
+  const std::uint64_t total = job.source->file_bytes();
+  const auto go_on = [&](std::uint64_t done) {
+    job.progress("reading", std::min(done, total), total);
+    return !job.cancelled();
+  };
+  KINGLET_TRY(job.digest, checkpoint_digest(*job.source, go_on));
+  if (job.recipe.steps.empty()) job.recipe.steps.push_back(usual_step(*job.source));
+  const bool planned = std::any_of(job.recipe.steps.begin(), job.recipe.steps.end(),
+                                   [&](const RecipeStep& step) { return needs_plan(job.recipe, step); });
+  if (has_target(job.recipe) && !planned)
+    return fail(ErrorCode::kInvalidArgument, "the recipe has a target and names every type itself",
+                "Leave out the targets, or the type of the step that stores matrices.", job.recipe.place);
+  return job;
+}
+
+std::string job_key(const Job& job) {
+  Recipe recipe = job.recipe;
+  recipe.text.clear();  // the text counts, not its place
+  return "kinglet shrink 2\nsource " + job.digest + "\ntext " + sha256(job.text + job.held_out).hex() + "\n" +
+         recipe_text(recipe);
+}
+
+ShrinkPlan empty_plan(const Job& job) {
+  ShrinkPlan plan;
+  plan.recipe = job.recipe;
+  plan.source_bytes = job.source->file_bytes();
+  plan.before = count_bits(job.source->tensors());
+  return plan;
+}
+
+Result<ShrinkPlan> plan_recipe(const Job& job, const Recipe& asked) {
+  ShrinkPlan plan = empty_plan(job);
+  plan.recipe = asked;
+  std::unique_ptr<PlannedCheckpoint> before;
+  for (std::size_t i = 0; i < asked.steps.size(); ++i) {
+    const Checkpoint& from = before ? static_cast<const Checkpoint&>(*before) : *job.source;
+    KINGLET_TRY(const auto step, begin_step(job, plan.recipe, i, from, nullptr));
+    add_step(*step, plan);
+    describe(job, *step, plan);
+    auto after = std::make_unique<PlannedCheckpoint>(step->plan.metadata, infos_of(step->plan));
+    before = std::move(after);
+  }
+  return plan;
+}
+
+Result<ShrinkPlan> run_recipe(const Job& job, const Recipe& asked, const Folder& folder) {
+  ShrinkPlan plan = empty_plan(job);
+  plan.recipe = asked;
+  KINGLET_CHECK(make_folders(folder.path()));
+  std::unique_ptr<Checkpoint> before;
+  for (std::size_t i = 0; i < asked.steps.size(); ++i) {
+    const bool last = i + 1 == asked.steps.size();
+    const std::string joined = folder.file(last ? "model.gguf" : "step" + std::to_string(i) + ".gguf");
+    KINGLET_TRY(const auto step, begin_step(job, plan.recipe, i, before ? *before : *job.source, &folder));
+    add_step(*step, plan);
+    describe(job, *step, plan);
+    if (!file_exists(joined)) {
+      KINGLET_CHECK(check_disk(folder.path(), plan.bytes));
+      KINGLET_TRY(const auto store, StepStore::open(folder, static_cast<int>(i), step->plan));
+      KINGLET_CHECK(run_blocks(job, *step, *store, asked.steps[i].pass));
+      KINGLET_CHECK(store->assemble(joined, [&](std::uint64_t done) -> Result<void> {
+        job.progress("writing", done, plan.bytes);
+        if (job.cancelled()) return fail(ErrorCode::kCancelled, "interrupted");
+        return {};
+      }));
+      KINGLET_CHECK(store->remove());
+    }
+    if (!last) {
+      KINGLET_TRY(before, open_checkpoint(joined));
+    }
+  }
+  return plan;
+}
+
+}  // namespace kinglet

@@ -1,0 +1,211 @@
+"""kinglet shrink as a user runs it: targets, recipes, dry runs, what is left when it fails, and kills at any moment.
+
+    tests/compress/shrink_test.py --full    # 50 kills instead of 6
+"""
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+KINGLET = os.environ["KINGLET"]
+TINY = Path(__file__).resolve().parents[2] / "tools" / "make_tiny_model"
+FULL = "--full" in sys.argv
+
+
+def kinglet(*arguments, code=0, **options):
+    done = subprocess.run([KINGLET, *map(str, arguments)], capture_output=True, text=True, timeout=900, **options)
+    if done.returncode != code:
+        raise AssertionError(f"kinglet {' '.join(map(str, arguments))} ended with {done.returncode}, expected {code}\n"
+                             f"{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done
+
+
+class Shrink(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.root = Path(cls.folder.name)
+        cls.model = cls.root / "tiny.gguf"
+        subprocess.run([sys.executable, str(TINY), "--arch=llama", "--type=f32", "--out", str(cls.model)], check=True)
+        rng = random.Random(3)
+        words = ["the", "and", "ing", "of", "to", "water", "in", "is", "it", "that", "was", "light", "he", "for", "on"]
+        cls.text = cls.root / "text.txt"
+        cls.text.write_text("\n".join(" ".join(rng.choice(words) for _ in range(60)) for _ in range(30)))
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def setUp(self):
+        self.here = self.root / self.id().rsplit(".", 1)[1]
+        self.here.mkdir()
+        self.out = self.here / "out.gguf"
+
+    def shrink(self, *options, **more):
+        return kinglet("shrink", self.model, "-o", self.out, "--text", self.text, "--no-report", "--json", *options,
+                       **more)
+
+    def recipe(self, text):
+        path = self.here / "r.yaml"
+        path.write_text(text)
+        return path
+
+    def left(self):
+        return sorted(path.name for path in self.here.iterdir() if path.name != "r.yaml")
+
+    def test_size_is_at_or_under_the_target_and_as_planned(self):
+        whole = self.model.stat().st_size
+        for share in (0.9, 0.5, 0.33):
+            target = int(whole * share)
+            planned = json.loads(self.shrink("--to", target, "--dry-run").stdout)
+            self.assertEqual(self.left(), ["out.gguf"] if share < 0.9 else [])
+            result = json.loads(self.shrink("--to", target).stdout)
+            self.assertEqual(result["output"], str(self.out))
+            self.assertEqual(result["bytes"], self.out.stat().st_size)
+            self.assertEqual(result["bytes"], planned["bytes"])
+            self.assertLessEqual(result["bytes"], target)
+            inspected = json.loads(kinglet("inspect", self.out, "--json").stdout)
+            self.assertAlmostEqual(inspected["bits_per_weight"], result["bits_per_weight"], places=9)
+            self.assertAlmostEqual(inspected["layer_bits_per_weight"], result["layer_bits_per_weight"], places=9)
+            self.assertEqual(self.left(), ["out.gguf"])
+
+    def test_bits_are_at_or_under_the_target(self):
+        for bits in (8.6, 6.25):
+            result = json.loads(self.shrink("--bits", bits).stdout)
+            self.assertLessEqual(result["bits_per_weight"], bits)
+            self.assertGreater(result["bits_per_weight"], bits - 1.5)
+
+    def test_impossible_targets_say_what_is_possible(self):
+        done = self.shrink("--to", "20kB", code=2)
+        self.assertIn("The smallest that quantizing gives is", done.stderr)
+        self.assertIn("needs a target", self.shrink(code=2).stderr)
+
+    def test_recipe_is_the_flags(self):
+        self.shrink("--type", "q8_0")
+        flags = self.out.read_bytes()
+        path = self.recipe("steps:\n  - quantize:\n      type: q8_0\n")
+        kinglet("shrink", self.model, "-o", self.out, "--recipe", path, "--text", self.text, "--no-report")
+        self.assertEqual(self.out.read_bytes(), flags)
+        path = self.recipe("steps:\n  - quantize:\n      type: q8_0\n      tensors: {'blk.0.*': q4_0}\n")
+        kinglet("shrink", self.model, "-o", self.out, "--recipe", path, "--text", self.text, "--no-report")
+        types = {t["name"]: t["type"] for t in json.loads(kinglet("inspect", self.out, "--json").stdout)["tensors"]}
+        self.assertEqual(types["blk.0.attn_q.weight"], "Q4_0")
+        self.assertEqual(types["blk.1.attn_q.weight"], "Q8_0")
+
+    def test_recipe_errors_name_the_line(self):
+        path = self.recipe("seed: 1\nsteps:\n  - quantize:\n      type: q99\n")
+        done = self.shrink("--recipe", path, code=2)
+        self.assertIn("r.yaml:4: there is no type 'q99'", done.stderr)
+        done = self.shrink("--recipe", self.recipe("steps: [quantize: {tensors: {nothing.here: q8_0}}]\n"), code=2)
+        self.assertIn("no matrix of this model matches 'nothing.here'", done.stderr)
+        self.shrink("--recipe", self.here / "absent.yaml", code=3)
+
+    def test_threads_and_chained_steps_do_not_change_a_byte(self):
+        path = self.recipe("to: 60%\n".replace("60%", str(self.model.stat().st_size // 2)))
+        results = []
+        for threads in (1, 3):
+            self.shrink("--recipe", path, "--threads", threads)
+            results.append(self.out.read_bytes())
+        self.assertEqual(results[0], results[1])
+        # q8_0 twice is q8_0 once.
+        self.shrink("--type", "q8_0")
+        once = self.out.read_bytes()
+        path = self.recipe("steps:\n  - quantize: {type: q8_0}\n  - quantize: {type: q8_0}\n")
+        self.shrink("--recipe", path)
+        self.assertEqual(self.out.read_bytes(), once)
+
+    def test_failures_leave_the_previous_file(self):
+        self.out.write_bytes(b"precious")
+        limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        done = self.shrink("--type", "q8_0", code=5, preexec_fn=limit)
+        self.assertIn("Free space", done.stderr)
+        self.assertEqual(self.out.read_bytes(), b"precious")
+        kinglet("shrink", self.root / "none.gguf", "-o", self.out, "--type", "q8_0", code=3)
+        self.assertEqual(self.out.read_bytes(), b"precious")
+        self.shrink("--type", "q8_0")  # goes on from what was finished
+        self.assertEqual(self.left(), ["out.gguf"])
+
+    def test_outputs_that_cannot_be_written(self):
+        done = kinglet("shrink", self.model, "-o", self.here, "--type", "q8_0", code=2)
+        self.assertIn("found a folder", done.stderr)
+        done = kinglet("shrink", self.model, "-o", "/proc/kinglet.gguf", "--type", "q8_0", "--text", self.text,
+                       code=3 if os.geteuid() == 0 else 1)
+        self.assertIn("/proc/kinglet.gguf.partial", done.stderr)
+        (self.here / "out.gguf.partial").write_text("a file in the way")
+        self.assertIn("found a file", self.shrink("--type", "q8_0", code=2).stderr)
+
+    def test_another_recipe_starts_anew(self):
+        self.shrink("--type", "q4_0")
+        wanted = self.out.read_bytes()
+        self.out.unlink()
+        process = self.start("--type", "q8_0")
+        self.kill(process, 0.02)
+        self.shrink("--type", "q4_0")
+        self.assertEqual(self.out.read_bytes(), wanted)
+        self.assertEqual(self.left(), ["out.gguf"])
+
+    def start(self, *options):
+        return subprocess.Popen([KINGLET, "shrink", self.model, "-o", self.out, "--text", self.text, "--no-report",
+                                 *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+    def kill(self, process, after):
+        try:
+            process.wait(after)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+        process.communicate()
+        return process.returncode
+
+    def test_kills_at_any_moment_give_the_same_file(self):
+        options = ("--recipe", self.recipe(f"to: {self.model.stat().st_size // 2}\n"
+                                           "steps:\n  - quantize: {type: q8_0}\n  - quantize\n"))
+        begun = time.monotonic()
+        self.assertEqual(self.kill(self.start(*options), 600), 0)
+        whole = time.monotonic() - begun
+        wanted = self.out.read_bytes()
+        self.out.unlink()
+        rng = random.Random(1)
+        kills = 0
+        for _ in range(400):
+            # Short and long ones: a run that never gets further than its start must not be all that is tried.
+            status = self.kill(self.start(*options), rng.uniform(0, 1.2) * whole)
+            self.assertIn(status, (0, -signal.SIGKILL))
+            if status == 0:
+                self.assertEqual(self.out.read_bytes(), wanted)
+                self.assertEqual(self.left(), ["out.gguf"])
+                self.out.unlink()
+                if kills >= (50 if FULL else 6):
+                    break
+            else:
+                kills += 1
+                self.assertFalse(self.out.exists() and self.out.read_bytes() != wanted)
+        self.assertGreaterEqual(kills, 50 if FULL else 6)
+
+    def test_interrupt_keeps_the_work_and_exits_130(self):
+        process = self.start("--type", "q8_0")
+        time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+        self.assertIn(process.returncode, (0, 130, -signal.SIGINT))
+
+    def test_two_at_once_refuse_each_other(self):
+        partial = self.here / "out.gguf.partial"
+        partial.mkdir()
+        import fcntl
+        with open(partial / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            done = self.shrink("--type", "q8_0", code=1)
+        self.assertIn("another shrink is writing the same output", done.stderr)
+
+
+if __name__ == "__main__":
+    if FULL:
+        sys.argv.remove("--full")
+    unittest.main()
