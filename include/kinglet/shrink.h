@@ -13,8 +13,9 @@
 namespace kinglet {
 
 struct ShrinkOptions {
-  std::string source;  ///< file or folder
-  std::string output;  ///< the GGUF file to write
+  std::string source;       ///< file or folder
+  std::string source_name;  ///< what the user calls it, for the report; "": the file's name
+  std::string output;       ///< the GGUF file to write
   Recipe recipe;
   int threads = 0;                 ///< 0: all cores
   std::uint64_t memory_bytes = 0;  ///< 0: half of what is free, at most 2 GiB

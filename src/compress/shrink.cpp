@@ -19,7 +19,13 @@ Result<void> check_output(const std::string& output) {
   return {};
 }
 
-std::string file_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+/// The last part of a path, without slashes at its end.
+std::string file_name(const std::string& path) {
+  const std::size_t end = path.find_last_not_of('/');
+  if (end == std::string::npos) return path;
+  const std::size_t slash = path.rfind('/', end);
+  return path.substr(slash + 1, end - slash);
+}
 
 /// Whether source and result can be run side by side; otherwise why not.
 std::string why_not_measured(const Job& job, const ShrinkPlan& plan) {
@@ -45,7 +51,9 @@ Result<bool> make_report(const Job& job, const ShrinkPlan& plan, const Folder& f
   options.windows = kReportWindows;
   options.threads = job.options.threads;
   options.progress = job.options.progress;
-  const std::string source = file_name(job.options.source), result = file_name(job.options.output);
+  const std::string& called = job.options.source_name;
+  const std::string source = file_name(called.empty() ? job.options.source : called);
+  const std::string result = file_name(job.options.output);
   auto measured = compare_models({{source, job.options.source}, {result, folder.file("model.gguf")}}, options);
   if (!measured) {
     Error error = std::move(measured).error();

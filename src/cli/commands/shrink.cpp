@@ -7,6 +7,7 @@
 #include "base/try.h"
 #include "cli/command.h"
 #include "cli/output.h"
+#include "kinglet/pass.h"
 #include "kinglet/shrink.h"
 #include "kinglet/store.h"
 
@@ -89,6 +90,7 @@ Result<void> run(const Arguments& arguments) {
   ShrinkOptions options;
   KINGLET_TRY(options.recipe, recipe_of(arguments));
   KINGLET_TRY(options.source, resolve_model(arguments.positional().front()));
+  options.source_name = arguments.positional().front();
   options.output = arguments.text("output");
   if (arguments.given("threads")) options.threads = static_cast<int>(arguments.integer("threads"));
   if (arguments.given("memory")) options.memory_bytes = arguments.size("memory");
@@ -97,7 +99,9 @@ Result<void> run(const Arguments& arguments) {
   options.command = command_line(arguments);
   ProgressBar bar(arguments.flag("quiet"));
   options.progress = [&](std::string_view activity, std::uint64_t done, std::uint64_t total) {
-    bar.update({activity, done, total, ProgressUnit::kBytes});
+    // Steps count bytes; measurements count rounds or tokens.
+    const bool bytes = activity == "reading" || activity == "writing" || find_pass(activity) != nullptr;
+    bar.update({activity, done, total, bytes ? ProgressUnit::kBytes : ProgressUnit::kItems});
   };
   options.cancelled = [] { return interrupted(); };
   options.note = [&](std::string_view text) {
