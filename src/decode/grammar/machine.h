@@ -131,6 +131,7 @@ struct NumberSet {
   Int128 lo = 0, hi = 0;  ///< in units of 10^-kScale
   Int128 step = 0;        ///< a multiple of this; 0: anything
   enum class Fraction { kAny, kZero, kNonZero } fraction = Fraction::kAny;
+  bool plain = false;  ///< written without a point and without an exponent
 
   bool empty() const;
   /// Whether some number of the set lies in [from, to), or is `from` itself.

@@ -94,8 +94,8 @@ NumberTerminal::NumberTerminal(const NumberSet& set) {
     side.possible = !s.has_hi || s.hi > 0 || (s.hi == 0 && !s.hi_open);
     const bool bounded_below = s.has_lo && (s.lo > 0 || (s.lo == 0 && s.lo_open));
     const bool grid = s.step != 0 || s.fraction != NumberSet::Fraction::kAny;
-    side.free = !bounded_below && !s.has_hi && !grid;
-    side.large = !s.has_hi && (!s.has_lo || s.lo <= kLarge) && (s.step == 0 || s.step == kUnit) &&
+    side.free = !bounded_below && !s.has_hi && !grid && !s.plain;
+    side.large = !s.plain && !s.has_hi && (!s.has_lo || s.lo <= kLarge) && (s.step == 0 || s.step == kUnit) &&
                  s.fraction != NumberSet::Fraction::kNonZero;
     side.cap = std::max({s.has_lo ? s.lo : 0, s.has_hi ? s.hi : 0, s.step, Int128{0}}) / kUnit + 2;
   }
@@ -199,7 +199,7 @@ bool NumberTerminal::step(NodeState state, std::uint8_t byte, NodeState& next) c
       break;
     case kZero:
     case kInteger:
-      if (byte == '.') {
+      if (byte == '.' && !side(parts).set.plain) {
         parts.phase = kPoint;
         break;
       }

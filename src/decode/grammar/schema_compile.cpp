@@ -4,12 +4,11 @@
 
 #include "base/json.h"
 #include "base/try.h"
+#include "decode/grammar/object_caller.h"
 #include "decode/grammar/schema_set.h"
 
 namespace kinglet::grammar {
 namespace {
-
-constexpr std::uint64_t kMostTracked = 30;  ///< properties whose presence must be remembered
 
 class ChoiceCaller final : public Caller {
  public:
@@ -21,11 +20,7 @@ class ChoiceCaller final : public Caller {
   }
 };
 
-struct Punctuation {
-  NodeId open_array, close_array, open_object, close_object, comma;
-};
-
-enum Step : std::uint64_t { kBegin, kFirst, kAfterItem, kNextItem, kDone, kValue };
+enum Step : std::uint64_t { kBegin, kFirst, kAfterItem, kNextItem, kDone };
 
 class ArrayCaller final : public Caller {
  public:
@@ -63,91 +58,6 @@ class ArrayCaller final : public Caller {
   }
 };
 
-// State a: the step, and in kValue which property. State b: the next declared property (12 bits), how many there are
-// (20 bits), and which tracked ones were seen (32 bits).
-class ObjectCaller final : public Caller {
- public:
-  struct Property {
-    NodeId key, value;
-    bool required;
-    int bit = -1;  ///< tracked
-  };
-  std::vector<Property> declared, further;
-  std::uint64_t min = 0, max = kUnbounded, needed = 0;  ///< needed: bits that must be seen
-  bool any_order = false;
-  Punctuation marks;
-
-  bool edges(NodeState state, std::vector<Edge>& out) const override {
-    const std::uint64_t index = state.b & 0xFFF, count = state.b >> 12 & 0xFFFFF, seen = state.b >> 32;
-    switch (state.a & 7) {
-      case kBegin:
-        out.push_back({marks.open_object, {kFirst, 0}});
-        return false;
-      case kFirst:
-      case kNextItem:
-        pairs(index, count, seen, out);
-        if ((state.a & 7) == kFirst && may_close(index, count, seen)) out.push_back({marks.close_object, {kDone, 0}});
-        return false;
-      case kAfterItem: {
-        std::vector<Edge> more;
-        pairs(index, count, seen, more);
-        if (!more.empty()) out.push_back({marks.comma, {kNextItem, state.b}});
-        if (may_close(index, count, seen)) out.push_back({marks.close_object, {kDone, 0}});
-        return false;
-      }
-      case kValue: {
-        const std::uint64_t which = state.a >> 3;
-        const Property& p = which < declared.size() ? declared[which] : further[which - declared.size()];
-        out.push_back({p.value, {kAfterItem, state.b}});
-        return false;
-      }
-      default:
-        return true;
-    }
-  }
-
- private:
-  std::uint64_t required_from(std::uint64_t index, std::uint64_t seen) const {
-    std::uint64_t n = static_cast<std::uint64_t>(__builtin_popcountll(needed & ~seen));
-    if (!any_order)
-      for (std::uint64_t i = index; i < declared.size(); ++i) n += declared[i].required ? 1 : 0;
-    return n;
-  }
-  bool may_close(std::uint64_t index, std::uint64_t count, std::uint64_t seen) const {
-    return count >= min && required_from(index, seen) == 0;
-  }
-  // Enough properties are still to be had for the rest of the object.
-  bool can_end(std::uint64_t index, std::uint64_t count, std::uint64_t seen) const {
-    if (max != kUnbounded && count + required_from(index, seen) > max) return false;
-    const bool endless = std::any_of(further.begin(), further.end(), [](const Property& p) { return !p.required; });
-    if (count >= min || endless) return true;
-    std::uint64_t left = 0;
-    for (std::uint64_t i = any_order ? 0 : index; i < declared.size(); ++i)
-      left += !any_order || (seen >> declared[i].bit & 1) == 0 ? 1 : 0;
-    for (const Property& p : further) left += (seen >> p.bit & 1) == 0 ? 1 : 0;
-    return count + left >= min;
-  }
-  void pair(std::uint64_t which, const Property& p, std::uint64_t index, std::uint64_t count, std::uint64_t seen,
-            std::vector<Edge>& out) const {
-    if (p.bit >= 0 && (seen >> p.bit & 1) != 0) return;
-    if (p.bit >= 0) seen |= std::uint64_t{1} << p.bit;
-    const std::uint64_t cap = max != kUnbounded ? max : min;
-    const std::uint64_t next = max != kUnbounded ? count + 1 : std::min(count + 1, cap);
-    if ((max != kUnbounded && count >= max) || !can_end(index, next, seen)) return;
-    out.push_back({p.key, {kValue | which << 3, index | next << 12 | seen << 32}});
-  }
-  void pairs(std::uint64_t index, std::uint64_t count, std::uint64_t seen, std::vector<Edge>& out) const {
-    bool skipped = false;
-    for (std::uint64_t i = any_order ? 0 : index; i < declared.size() && !skipped; ++i) {
-      pair(i, declared[i], any_order ? 0 : i + 1, count, seen, out);
-      skipped = !any_order && declared[i].required;
-    }
-    if (skipped) return;
-    for (std::size_t i = 0; i < further.size(); ++i)
-      pair(declared.size() + i, further[i], any_order ? 0 : declared.size(), count, seen, out);
-  }
-};
-
 std::string key_text(const std::string& name, const std::string& gap) {
   return dump_json(Json(name)) + gap + ":" + gap;
 }
@@ -164,10 +74,13 @@ class Compiler {
     for (std::size_t i = 0; i < open_.size(); ++i) {
       const auto [goal, choice] = open_[i];
       KINGLET_TRY(const Union* set, sets_.alternatives(goal));
+      const auto objects =
+          std::count_if(set->begin(), set->end(), [](const auto& a) { return a.type == JsonType::kObject; });
       for (const Alternative& a : *set) {
         KINGLET_TRY(const bool possible, sets_.nonempty(a));
         if (!possible) continue;
         if (!sets_.budget().spend(200) || !sets_.budget().hold(300)) return over_budget("a JSON Schema");
+        mix_ = objects <= kMostMixed;
         KINGLET_TRY(const NodeId part, alternative(a));
         if (part != kNothing) choice->parts.push_back(part);
       }
@@ -176,6 +89,8 @@ class Compiler {
   }
 
  private:
+  /// Properties of several schemas may mix where an object has at most so many alternatives.
+  static constexpr std::ptrdiff_t kMostMixed = 8;
   static constexpr NodeId kNothing = ~NodeId{0};
 
   NodeId text(const std::string& content) {
@@ -241,7 +156,7 @@ class Compiler {
   }
 
   // The languages of further names, by what their values must meet.
-  Result<void> further(const ObjectSet& set, const std::vector<std::string>& declared, ObjectCaller& node, int bits) {
+  Result<void> further(const ObjectSet& set, const std::vector<std::string>& declared, ObjectCaller& node) {
     std::vector<DfaPtr> parts;
     std::vector<std::u32string> words;
     for (const auto& name : declared)
@@ -258,16 +173,14 @@ class Compiler {
     for (const auto& name : required) {
       const auto word = decode_utf8(name);
       const GoalId goal = sets_.property_goal(set, name);
-      const int bit = bits++;
-      node.further.push_back({text(key_text(name, gap_)), node_of(goal), true, bit});
-      node.needed |= std::uint64_t{1} << bit;
+      node.further.push_back({text(key_text(name, gap_)), node_of(goal), true});
       if (word) words.push_back(*word);
     }
     const auto add = [&](DfaPtr dfa, GoalId goal) -> Result<void> {
       KINGLET_TRY(const bool some, sets_.satisfiable(goal));
       if (!some || (dfa && dfa->empty())) return {};
       KINGLET_TRY(const NodeId key, key_node(std::move(dfa)));
-      node.further.push_back({key, node_of(goal), false, -1});
+      node.further.push_back({key, node_of(goal), false});
       return {};
     };
     if (patterns == 0) {
@@ -335,10 +248,9 @@ class Compiler {
     node->any_order = options_.any_order;
     std::vector<std::string> declared;
     std::set<std::string, std::less<>> known;
-    int bits = 0;
     KINGLET_TRY(const DfaPtr names, sets_.name_language(set.names));
-    for (const auto& group : set.groups)
-      for (const auto& [name, unused] : group.properties) {
+    for (std::uint32_t run = 0; run < set.groups.size(); ++run)
+      for (const auto& [name, unused] : set.groups[run].properties) {
         if (!known.insert(name).second) continue;
         declared.push_back(name);
         const GoalId goal = sets_.property_goal(set, name);
@@ -346,19 +258,16 @@ class Compiler {
         const auto codes = decode_utf8(name);
         if (!some || (names && codes && !names->matches(*codes))) continue;
         const bool required = std::find(set.required.begin(), set.required.end(), name) != set.required.end();
-        const int bit = options_.any_order ? bits++ : -1;
-        node->declared.push_back({text(key_text(name, gap_)), node_of(goal), required, bit});
-        if (required && bit >= 0 && bit < 32) node->needed |= std::uint64_t{1} << bit;
+        node->declared.push_back({text(key_text(name, gap_)), node_of(goal), required, mix_ ? run : 0});
       }
-    std::size_t tracked = static_cast<std::size_t>(bits);
-    for (const auto& name : set.required) tracked += known.contains(name) ? 0 : 1;
-    if (tracked > kMostTracked)
-      return unsupported(options_.any_order ? "any order of more than 30 properties"
-                                            : "more than 30 required properties that \"properties\" does not declare");
     if (declared.size() > 4000) return over_budget("properties");
     if (node->max != kUnbounded && node->max > 1'000'000) node->max = kUnbounded;
     if (node->min > 1'000'000) return over_budget("minProperties");
-    KINGLET_CHECK(further(set, declared, *node, bits));
+    KINGLET_CHECK(further(set, declared, *node));
+    if (!node->settle())
+      return unsupported(options_.any_order
+                             ? "any order of more than about 100 properties"
+                             : "more than about 100 required properties that \"properties\" does not declare");
     const bool endless =
         std::any_of(node->further.begin(), node->further.end(), [](const auto& p) { return !p.required; });
     if (!endless && node->declared.size() + node->further.size() < node->min) return kNothing;
@@ -369,6 +278,7 @@ class Compiler {
   const SchemaOptions& options_;
   Machine& machine_;
   std::string gap_;
+  bool mix_ = true;
   Punctuation marks_{};
   std::map<std::string, NodeId> texts_;
   std::map<GoalId, NodeId> nodes_;

@@ -82,7 +82,7 @@ Result<Union> SchemaSets::negated_objects(const Json& schema) {
     }
   }
   for (const char* keyword : {"dependentRequired", "dependentSchemas", "dependencies"})
-    if (const auto it = schema.find(keyword); it != schema.end() && !it->empty()) {
+    if (const Json* it = find(schema, keyword); it != nullptr && !it->empty()) {
       if (std::string_view(keyword) != "dependentRequired")
         return unsupported("\"" + std::string(keyword) + "\" under \"not\", \"if\" or an overlapping \"oneOf\"");
       for (const auto& [name, list] : it->items())
@@ -146,7 +146,7 @@ Result<Union> SchemaSets::negative(const Json& schema) {
     KINGLET_TRY(const Json* target, resolve(schema, ref->get_ref<const std::string&>()));
     KINGLET_CHECK(add_literal(*target, false, true));
   }
-  if (const auto value = schema.find("const"); value != schema.end()) KINGLET_CHECK(add_literal(*value, true, true));
+  if (const Json* value = find(schema, "const")) KINGLET_CHECK(add_literal(*value, true, true));
   if (const auto list = schema.find("enum"); list != schema.end()) {
     Union none = {};
     bool first = true;
@@ -183,7 +183,7 @@ Result<Union> SchemaSets::negative(const Json& schema) {
     append(out, *none);
   }
   if (const auto part = schema.find("not"); part != schema.end()) KINGLET_CHECK(add_literal(*part, false, false));
-  if (const auto part = schema.find("if"); part != schema.end()) {
+  if (const Json* part = find(schema, "if")) {
     for (const char* keyword : {"then", "else"})
       if (const auto branch = schema.find(keyword); branch != schema.end()) {
         KINGLET_TRY(const Union* two,

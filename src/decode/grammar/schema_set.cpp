@@ -34,17 +34,11 @@ void append(Union& to, Union from) {
   to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
 }
 
-const Json* find(const Json& schema, const char* keyword) {
-  const auto it = schema.find(keyword);
-  return it == schema.end() ? nullptr : &*it;
-}
-
 tl::unexpected<Error> malformed(std::string_view keyword) {
   return fail(ErrorCode::kInvalidArgument, "JSON Schema: the value of \"" + std::string(keyword) + "\" is malformed");
 }
 
-Result<std::uint64_t> bound(const Json& schema, const char* keyword, std::uint64_t fallback) {
-  const Json* value = find(schema, keyword);
+Result<std::uint64_t> bound(const Json* value, const char* keyword, std::uint64_t fallback) {
   if (value == nullptr) return fallback;
   if (!value->is_number()) return malformed(keyword);
   const double number = value->get<double>();
@@ -77,6 +71,7 @@ Result<NumberSet> meet_numbers(const NumberSet& a, const NumberSet& b) {
       out.step = b.step;
     }
   }
+  out.plain = a.plain || b.plain;
   if (a.fraction == NumberSet::Fraction::kAny) {
     out.fraction = b.fraction;
   } else if (b.fraction != NumberSet::Fraction::kAny && a.fraction != b.fraction) {
@@ -87,20 +82,6 @@ Result<NumberSet> meet_numbers(const NumberSet& a, const NumberSet& b) {
 
 constexpr std::string_view kRefused[] = {"contains",         "minContains", "maxContains",   "uniqueItems",
                                          "unevaluatedItems", "$dynamicRef", "$recursiveRef", "unevaluatedProperties"};
-
-Result<void> check_keywords(const Json& schema) {
-  for (const auto keyword : kRefused) {
-    const Json* value = find(schema, std::string(keyword).c_str());
-    if (value == nullptr) continue;
-    if (keyword == "uniqueItems" && value->is_boolean() && !value->get<bool>()) continue;
-    if ((keyword == "minContains" || keyword == "maxContains") && find(schema, "contains") == nullptr) continue;
-    if ((keyword == "unevaluatedItems" || keyword == "unevaluatedProperties") && value->is_boolean() &&
-        value->get<bool>())
-      continue;
-    return unsupported("\"" + std::string(keyword) + "\"");
-  }
-  return {};
-}
 
 }  // namespace
 
@@ -151,6 +132,27 @@ SchemaSets::SchemaSets(const Json& root, Budget& budget) : budget_(budget), root
   goals_.emplace_back();
   goal_ids_[{}] = 0;
   index(root, &root, "", 0);
+  const auto written = root.is_object() ? root.find("$schema") : root.end();
+  if (written == root.end() || !written->is_string()) return;
+  constexpr std::string_view kPrefix = "http://json-schema.org/draft-0";
+  const std::string_view name = written->get_ref<const std::string&>();
+  if (name.starts_with(kPrefix) && name.size() > kPrefix.size()) draft_ = name[kPrefix.size()] - '0';
+}
+
+/// Keywords that the schema's draft does not know are annotations.
+const Json* SchemaSets::find(const Json& schema, std::string_view keyword) const {
+  static constexpr struct {
+    std::string_view keyword;
+    int since;
+  } kSince[] = {{"const", 6},       {"contains", 6},          {"propertyNames", 6},
+                {"if", 7},          {"dependentRequired", 8}, {"dependentSchemas", 8},
+                {"prefixItems", 8}, {"unevaluatedItems", 8},  {"unevaluatedProperties", 8},
+                {"minContains", 8}, {"maxContains", 8}};
+  const auto it = schema.find(keyword);
+  if (it == schema.end()) return nullptr;
+  for (const auto& [name, since] : kSince)
+    if (draft_ < since && keyword == name) return nullptr;
+  return &*it;
 }
 
 SchemaSets::Literal SchemaSets::literal(const Json& json, bool equals, bool negated) {
@@ -211,11 +213,31 @@ Result<const Union*> SchemaSets::expand(Literal l) {
   return &(expanded_[l] = std::move(set));
 }
 
+Result<void> SchemaSets::check_keywords(const Json& schema) const {
+  for (const auto keyword : kRefused) {
+    const Json* value = find(schema, keyword);
+    if (value == nullptr) continue;
+    if (keyword == "uniqueItems" && value->is_boolean() && !value->get<bool>()) continue;
+    if ((keyword == "minContains" || keyword == "maxContains") && find(schema, "contains") == nullptr) continue;
+    if ((keyword == "unevaluatedItems" || keyword == "unevaluatedProperties") && value->is_boolean() &&
+        value->get<bool>())
+      continue;
+    return unsupported("\"" + std::string(keyword) + "\"");
+  }
+  return {};
+}
+
 Result<Union> SchemaSets::schema_union(const Json& schema, bool negated) {
   if (!budget_.spend(200)) return over_budget("a JSON Schema");
   if (schema.is_boolean()) return schema.get<bool>() != negated ? everything() : Union{};
   if (!schema.is_object())
     return fail(ErrorCode::kInvalidArgument, "JSON Schema: a schema is an object, true or false");
+  if (const Json* ref = draft_ <= 7 ? find(schema, "$ref") : nullptr; ref != nullptr && ref->is_string()) {
+    // Until draft 7 nothing that stands beside a "$ref" counts.
+    KINGLET_TRY(const Json* target, resolve(schema, ref->get_ref<const std::string&>()));
+    KINGLET_TRY(const Union* there, expand(literal(*target, false, negated)));
+    return *there;
+  }
   KINGLET_CHECK(check_keywords(schema));
   return negated ? negative(schema) : positive(schema);
 }
@@ -252,7 +274,7 @@ Result<Union> SchemaSets::positive(const Json& schema) {
     Alternative a{.type = kTypes[t]};
     if (a.type == JsonType::kNumber) {
       KINGLET_TRY(a.number, numbers(schema));
-      if (integer) a.number.fraction = NumberSet::Fraction::kZero;
+      if (integer) a.number.fraction = NumberSet::Fraction::kZero, a.number.plain = draft_ < 6;
     } else if (a.type == JsonType::kString) {
       KINGLET_TRY(a.string, strings(schema));
     } else if (a.type == JsonType::kArray) {
@@ -491,8 +513,8 @@ Result<DfaPtr> SchemaSets::pattern(const std::string& text) {
 
 Result<StringSet> SchemaSets::strings(const Json& schema) {
   StringSet out;
-  KINGLET_TRY(out.min, bound(schema, "minLength", 0));
-  KINGLET_TRY(out.max, bound(schema, "maxLength", kUnbounded));
+  KINGLET_TRY(out.min, bound(find(schema, "minLength"), "minLength", 0));
+  KINGLET_TRY(out.max, bound(find(schema, "maxLength"), "maxLength", kUnbounded));
   if (const Json* text = find(schema, "pattern")) {
     if (!text->is_string()) return malformed("pattern");
     KINGLET_TRY(out.dfa, pattern(text->get_ref<const std::string&>()));
@@ -514,8 +536,8 @@ Result<StringSet> SchemaSets::strings(const Json& schema) {
 
 Result<ArraySet> SchemaSets::arrays(const Json& schema) {
   ArraySet out;
-  KINGLET_TRY(out.min, bound(schema, "minItems", 0));
-  KINGLET_TRY(out.max, bound(schema, "maxItems", kUnbounded));
+  KINGLET_TRY(out.min, bound(find(schema, "minItems"), "minItems", 0));
+  KINGLET_TRY(out.max, bound(find(schema, "maxItems"), "maxItems", kUnbounded));
   const Json *prefix = find(schema, "prefixItems"), *items = find(schema, "items");
   if (items != nullptr && items->is_array()) {  // as drafts before 2020-12 had it
     prefix = items;
@@ -531,8 +553,8 @@ Result<ArraySet> SchemaSets::arrays(const Json& schema) {
 
 Result<ObjectSet> SchemaSets::objects(const Json& schema) {
   ObjectSet out;
-  KINGLET_TRY(out.min, bound(schema, "minProperties", 0));
-  KINGLET_TRY(out.max, bound(schema, "maxProperties", kUnbounded));
+  KINGLET_TRY(out.min, bound(find(schema, "minProperties"), "minProperties", 0));
+  KINGLET_TRY(out.max, bound(find(schema, "maxProperties"), "maxProperties", kUnbounded));
   if (const Json* names = find(schema, "required"); names != nullptr && names->is_array()) {
     for (const Json& name : *names) {
       if (!name.is_string()) return malformed("required");

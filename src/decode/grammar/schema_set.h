@@ -80,6 +80,8 @@ class SchemaSets {
     const Json* json;
     bool equals;  ///< the value itself, not a schema
   };
+  const Json* find(const Json& schema, std::string_view keyword) const;
+  Result<void> check_keywords(const Json& schema) const;
   Literal literal(const Json& json, bool equals, bool negated);
   GoalId goal(std::vector<Literal> literals);
 
@@ -121,6 +123,7 @@ class SchemaSets {
   std::map<std::string, const Json*> anchors_;                                  ///< absolute URI, with anchor
   std::unordered_map<const Json*, std::pair<const Json*, std::string>> bases_;  ///< of schemas with $ref
   int depth_ = 0;
+  int draft_ = 12;  ///< of JSON Schema; 3 to 7 as "$schema" says. Before 6, 1.0 was no integer
 };
 
 /// A number of a schema in units of 10^-12. Magnitudes above 10^20 are given as that.

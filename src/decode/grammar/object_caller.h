@@ -1,0 +1,71 @@
+// JSON objects: which property may come next.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "decode/grammar/machine.h"
+
+namespace kinglet::grammar {
+
+struct Punctuation {
+  NodeId open_array, close_array, open_object, close_object, comma;
+};
+
+/// Declared properties stand in runs (the properties of one schema each); a run keeps its order, and several runs may
+/// mix. Further ones come after all declared ones. With `any_order` nothing has a place.
+class ObjectCaller final : public Caller {
+ public:
+  struct Property {
+    NodeId key, value;
+    bool required;
+    std::uint32_t run = 0;  ///< of a declared one; runs stand one after another in `declared`
+  };
+  static constexpr std::uint64_t kNoLimit = ~std::uint64_t{0};
+  std::vector<Property> declared;
+  std::vector<Property> further;  ///< a required one has one name and comes once, another is a language of names
+  std::uint64_t min = 0, max = kNoLimit;
+  bool any_order = false;
+  Punctuation marks{};
+
+  /// Lays out the state, once all is set; joins runs where it would not hold them all. False: it cannot be held.
+  bool settle();
+  bool edges(NodeState state, std::vector<Edge>& out) const override;
+
+ private:
+  __extension__ using Bits = unsigned __int128;
+  /// A part of what is remembered.
+  struct Field {
+    unsigned shift = 0, width = 0;
+    std::uint64_t of(Bits bits) const {
+      return static_cast<std::uint64_t>(bits >> shift) & ((std::uint64_t{1} << width) - 1);
+    }
+    Bits with(Bits bits, std::uint64_t value) const {
+      const Bits mask = ((Bits{1} << width) - 1) << shift;
+      return (bits & ~mask) | (Bits{value} << shift);
+    }
+  };
+  struct Run {
+    std::uint32_t begin, end;
+    Field next;  ///< how many of its properties are past
+  };
+  static constexpr unsigned kStepBits = 3, kWhichBits = 13, kRoom = 128 - kStepBits - kWhichBits;
+  static NodeState pack(std::uint64_t step, std::uint64_t which, Bits bits);
+
+  bool seen(std::size_t bit, Bits bits) const { return (bits >> (first_seen_ + bit) & 1) != 0; }
+  std::uint64_t required_left(Bits bits) const;
+  bool may_close(Bits bits) const;
+  bool can_end(Bits bits) const;
+  void pair(std::size_t which, Bits after, std::vector<Edge>& out) const;
+  void pairs(Bits bits, std::vector<Edge>& out) const;
+
+  std::vector<Run> runs_;
+  Field count_;
+  unsigned first_seen_ =
+      0;  ///< a bit for each tracked property: the declared (any order), then the required further ones
+  std::vector<std::uint32_t> tracked_;  ///< of `further`: its bit, or kUntracked
+  static constexpr std::uint32_t kUntracked = ~0u;
+  bool endless_ = false;
+};
+
+}  // namespace kinglet::grammar

@@ -1,0 +1,216 @@
+#!/usr/bin/env python3
+"""Structured output beside two other engines, one thread each, on real schemas: verdicts, times of masks, time to the first mask.
+
+    tools/reference/mask_bench.py KINGLET MODEL.gguf DATA [--sample 500] [--engines kinglet,llguidance,xgrammar] [--out F.json]
+
+DATA is the folder maskbench/data of github.com/guidance-ai/jsonschemabench (each file one schema with its valid and invalid instances), or a file
+of lines {"schema": ..., "tests": [{"data": ..., "valid": ...}]}. Needs llguidance and xgrammar from PyPI for their columns. Each instance is one
+line of JSON as json.dumps(data, ensure_ascii=False) writes it, cut by Kinglet's tokenizer; a mask is made before each token and at the end.
+"""
+import argparse
+import glob
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from gguf_metadata import read_metadata  # noqa: E402
+
+
+def read_cases(path):
+    """[(name, schema, tests)], only those that have tests."""
+    cases = []
+    if os.path.isdir(path):
+        for file in sorted(glob.glob(os.path.join(path, "*.json"))):
+            with open(file, encoding="utf-8") as handle:
+                case = json.load(handle)
+            cases.append((os.path.basename(file), case["schema"], case["tests"]))
+    else:
+        with open(path, encoding="utf-8") as handle:
+            for number, line in enumerate(handle):
+                case = json.loads(line)
+                cases.append((str(number), case["schema"], case["tests"]))
+    return [case for case in cases if case[2]]
+
+
+def as_text(data):
+    return json.dumps(data, ensure_ascii=False)
+
+
+class Vocabulary:
+    """The bytes of each token, read from the model's file without Kinglet."""
+
+    def __init__(self, model):
+        meta = read_metadata(model)
+        pieces, kinds = meta["tokenizer.ggml.tokens"], meta.get("tokenizer.ggml.token_type")
+        self.eos = meta["tokenizer.ggml.eos_token_id"]
+        self.special = [i for i, kind in enumerate(kinds or []) if kind in (3, 4)]
+        if meta["tokenizer.ggml.model"] == "gpt2":
+            shown = [b for b in range(256) if 33 <= b <= 126 or 161 <= b <= 172 or b >= 174]
+            letters = {chr(b): b for b in shown}
+            letters.update({chr(256 + i): b for i, b in enumerate(b for b in range(256) if b not in shown)})
+            self.bytes = [bytes(letters[c] for c in p) if all(c in letters for c in p) else p.encode("utf-8", "surrogateescape") for p in pieces]
+        else:
+            self.bytes = [bytes([int(p[3:5], 16)]) if kinds[i] == 6 else p.replace("\u2581", " ").encode("utf-8", "surrogateescape")
+                          for i, p in enumerate(pieces)]
+        for i in self.special:
+            self.bytes[i] = b""
+
+
+def run_kinglet(kinglet, model, cases, _ids, _vocabulary):
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl", encoding="utf-8") as file:
+        for _, schema, tests in cases:
+            file.write(json.dumps({"schema": schema, "tests": tests}, ensure_ascii=False) + "\n")
+        file.flush()
+        done = subprocess.run([kinglet, "grammar", "test", model, "--cases", file.name, "--json"], stdout=subprocess.PIPE, check=True)
+    for line in done.stdout.splitlines():
+        result = json.loads(line)
+        yield {"error": result["error"], "first_ms": result["first_mask_ms"], "mask_us": result["mask_us"],
+               "accepted": [test["accepted"] for test in result["tests"]]}
+
+
+def walk(engine_mask, accept, ends, tests_ids, reset):
+    """The verdicts and times of one schema, for an engine with these three calls."""
+    mask_us, accepted = [], []
+    for ids in tests_ids:
+        reset()
+        fed = True
+        for token in ids:
+            start = time.perf_counter()
+            bits = engine_mask()
+            mask_us.append(1e6 * (time.perf_counter() - start))
+            fed = bool(bits[token // 32] >> (token % 32) & 1) and accept(token)
+            if not fed:
+                break
+        if fed:
+            start = time.perf_counter()
+            engine_mask()
+            mask_us.append(1e6 * (time.perf_counter() - start))
+            fed = ends()
+        accepted.append(fed)
+    return mask_us, accepted
+
+
+def run_llguidance(_kinglet, _model, cases, ids, vocabulary):
+    import llguidance
+    import numpy
+    wrapper = type("Pieces", (), {"eos_token_id": vocabulary.eos, "bos_token_id": None, "special_token_ids": vocabulary.special,
+                                  "tokens": [b or b"\xff<%d>" % i for i, b in enumerate(vocabulary.bytes)],
+                                  "__call__": lambda self, text: []})()
+    tokenizer = llguidance.LLTokenizer(llguidance.TokenizerWrapper(wrapper))
+    buffer = numpy.zeros((len(vocabulary.bytes) + 31) // 32, dtype=numpy.uint32)
+    for (_, schema, _), tests in zip(cases, ids):
+        start = time.perf_counter()
+        try:
+            matcher = llguidance.LLMatcher(tokenizer, llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema)))
+            error = matcher.get_error()
+        except ValueError as failure:
+            error = str(failure)
+        if error:
+            yield {"error": error}
+            continue
+
+        def mask(matcher=matcher):
+            matcher.unsafe_compute_mask_ptr(buffer.ctypes.data, buffer.nbytes)
+            return buffer
+
+        try:
+            mask()
+            first = 1e3 * (time.perf_counter() - start)
+            mask_us, accepted = walk(mask, matcher.consume_token, matcher.is_accepting, tests, matcher.reset)
+            yield {"error": None, "first_ms": first, "mask_us": mask_us, "accepted": accepted}
+        except ValueError as failure:
+            yield {"error": str(failure)}
+
+
+def run_xgrammar(_kinglet, _model, cases, ids, vocabulary):
+    import xgrammar
+    info = xgrammar.TokenizerInfo(vocabulary.bytes, vocab_type=xgrammar.VocabType.RAW, vocab_size=len(vocabulary.bytes), stop_token_ids=[vocabulary.eos])
+    for (_, schema, _), tests in zip(cases, ids):
+        start = time.perf_counter()
+        try:
+            compiler = xgrammar.GrammarCompiler(info, max_threads=1, cache_enabled=False)
+            compiled = compiler.compile_json_schema(json.dumps(schema), strict_mode=False)
+            matcher = xgrammar.GrammarMatcher(compiled)
+            bitmask = xgrammar.allocate_token_bitmask(1, len(vocabulary.bytes))
+            view = bitmask.numpy()[0].view("uint32")
+
+            def mask(matcher=matcher, bitmask=bitmask, view=view):
+                matcher.fill_next_token_bitmask(bitmask)
+                return view
+
+            def ends(view=view):
+                return bool(view[vocabulary.eos // 32] >> (vocabulary.eos % 32) & 1)
+
+            mask()
+            first = 1e3 * (time.perf_counter() - start)
+            mask_us, accepted = walk(mask, matcher.accept_token, ends, tests, matcher.reset)
+            yield {"error": None, "first_ms": first, "mask_us": mask_us, "accepted": accepted}
+        except (RuntimeError, ValueError) as failure:
+            yield {"error": str(failure)}
+
+
+def tokens_of(kinglet, model, cases):
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
+        for _, _, tests in cases:
+            for test in tests:
+                file.write(as_text(test["data"]) + "\n")
+        file.flush()
+        done = subprocess.run([kinglet, "tokenize", model, "--file", file.name, "--lines", "--json"], stdout=subprocess.PIPE, check=True)
+    lines = iter(done.stdout.splitlines())
+    return [[json.loads(next(lines))["ids"] for _ in tests] for _, _, tests in cases]
+
+
+def quantile(values, share):
+    values = sorted(values)
+    return values[min(len(values) - 1, int(len(values) * share))] if values else float("nan")
+
+
+def summary(name, cases, results):
+    masks = [us for r in results if r["error"] is None for us in r["mask_us"]]
+    first = [r["first_ms"] for r in results if r["error"] is None]
+    wrong = [(case[0], i, test["valid"]) for case, r in zip(cases, results) if r["error"] is None
+             for i, (test, got) in enumerate(zip(case[2], r["accepted"])) if test["valid"] != got]
+    refused = [(case[0], r["error"]) for case, r in zip(cases, results) if r["error"] is not None]
+    return {"engine": name, "schemas": len(results), "masks": len(masks), "mask_us_p50": quantile(masks, .5), "mask_us_p99": quantile(masks, .99),
+            "mask_us_max": max(masks, default=0), "first_ms_p50": quantile(first, .5), "first_ms_p99": quantile(first, .99),
+            "first_ms_max": max(first, default=0), "refused": len(refused), "wrong": len(wrong), "wrong_schemas": len({w[0] for w in wrong}),
+            "wrong_list": wrong, "refused_list": refused}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kinglet")
+    parser.add_argument("model")
+    parser.add_argument("data")
+    parser.add_argument("--sample", type=int, default=0, help="this many schemas, drawn at random (0: all)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--engines", default="kinglet,llguidance,xgrammar")
+    parser.add_argument("--out")
+    arguments = parser.parse_args()
+    cases = read_cases(arguments.data)
+    if arguments.sample:
+        cases = [cases[i] for i in sorted(random.Random(arguments.seed).sample(range(len(cases)), arguments.sample))]
+    ids = tokens_of(arguments.kinglet, arguments.model, cases)
+    vocabulary = Vocabulary(arguments.model)
+    runs = {"kinglet": run_kinglet, "llguidance": run_llguidance, "xgrammar": run_xgrammar}
+    table = []
+    print(f"{len(cases)} schemas, {sum(len(case[2]) for case in cases)} instances, {len(vocabulary.bytes)} tokens")
+    print(f"{'':11} {'mask p50':>9} {'p99':>9} {'max':>10} {'first p50':>10} {'p99':>9} {'max':>10} {'refused':>8} {'wrong':>6} (schemas)")
+    for name in arguments.engines.split(","):
+        results = list(runs[name](arguments.kinglet, arguments.model, cases, ids, vocabulary))
+        row = summary(name, cases, results)
+        table.append(row)
+        print(f"{name:11} {row['mask_us_p50']:6.2f} us {row['mask_us_p99']:6.1f} us {row['mask_us_max']:7.0f} us {row['first_ms_p50']:7.3f} ms "
+              f"{row['first_ms_p99']:6.2f} ms {row['first_ms_max']:7.1f} ms {row['refused']:8} {row['wrong']:6} ({row['wrong_schemas']})", flush=True)
+        if arguments.out:
+            with open(arguments.out, "w", encoding="utf-8") as file:
+                json.dump(table, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
