@@ -24,6 +24,8 @@ class PieceTokenizer final : public Tokenizer {
       for (unsigned k = 2 + random() % 3; k > 0; --k) piece += "ab\"{}[]:, 01.e-\\n"[random() % 17];
       pieces_.push_back(piece);
     }
+    pieces_.emplace_back(40, 'a');
+    pieces_.emplace_back(std::string(34, 'b') + "\", ");
     pieces_.emplace_back();
     eos = size() - 1;
     end_ids = {eos};
@@ -65,6 +67,11 @@ std::vector<Grammar> samples() {
        R"({"type":"array","items":{"type":"number","maximum":12.5},"minItems":1})",
        R"({"enum":["ab","a\"b",1,null,[1]]})", R"({"type":"string","pattern":"^a+b?$"})",
        R"({"anyOf":[{"type":"string","maxLength":2},{"type":"string","pattern":"a$"}]})",
+       R"({"anyOf":[{"type":"string","maxLength":90},{"type":"string","pattern":"b"},{"enum":["aba","ab1"]},{"type":"integer"}]})",
+       R"({"type":"string","pattern":"^[ab]+$","minLength":60,"maxLength":120})",
+       R"({"type":"array","items":{"type":"string","pattern":"^(ab?)*$","maxLength":45}})",
+       R"({"type":"string","format":"uri"})",
+       R"({"properties":{"a":{"type":"string"},"ab":{"type":"string"},"aba":{"type":"string","minLength":50}},"patternProperties":{"^b":true}})",
        R"({"$ref":"#/$defs/t","$defs":{"t":{"type":"object","properties":{"a":{"$ref":"#/$defs/t"}},"additionalProperties":false}}})"})
     out.push_back(schema(text));
   for (const char* text :

@@ -2,8 +2,10 @@
 // others (rules, objects, arrays). States of nodes are plain values, so that nothing is built before it is reached.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -18,6 +20,10 @@ struct NodeState {
   bool operator==(const NodeState&) const = default;
 };
 
+using ByteSet = std::array<std::uint64_t, 4>;
+class CharTerminal;
+struct Trie;
+
 /// Reads bytes. step() is false where the byte is not allowed; every state that it gives can still be completed.
 class Terminal {
  public:
@@ -25,15 +31,10 @@ class Terminal {
   virtual NodeState start() const { return {}; }
   virtual bool step(NodeState state, std::uint8_t byte, NodeState& next) const = 0;
   virtual bool accepts(NodeState state) const = 0;
-  /// How many characters may still follow where the state is inside a JSON string of any characters: tokens of at most
-  /// so many plain characters are allowed. 0: not such a state.
-  virtual std::uint64_t plain_characters(NodeState) const { return 0; }
-  /// Inside a JSON string of many possible texts.
-  virtual bool in_string(NodeState) const { return false; }
-  /// Whatever plain characters complete and follow what was read, they are allowed.
-  virtual bool swallows(NodeState) const { return false; }
-  /// A state with the same allowed tokens, if none has more than `longest` characters.
-  virtual NodeState canonical(NodeState state, std::uint64_t /*longest*/) const { return state; }
+  /// Adds the bytes that step() may take here; others it refuses.
+  virtual void next_bytes(NodeState, ByteSet& set) const { set.fill(~std::uint64_t{0}); }
+  /// Itself where it is a JSON string of many possible texts, which has short ways to a mask.
+  virtual const CharTerminal* json_string() const { return nullptr; }
 };
 
 struct Edge {
@@ -76,6 +77,7 @@ class TextTerminal final : public Terminal {
   explicit TextTerminal(std::string text) : text_(std::move(text)) {}
   bool step(NodeState state, std::uint8_t byte, NodeState& next) const override;
   bool accepts(NodeState state) const override;
+  void next_bytes(NodeState state, ByteSet& set) const override;
 
  private:
   std::string text_;
@@ -95,10 +97,21 @@ class CharTerminal final : public Terminal {
   NodeState start() const override;
   bool step(NodeState state, std::uint8_t byte, NodeState& next) const override;
   bool accepts(NodeState state) const override;
-  std::uint64_t plain_characters(NodeState state) const override;
-  bool in_string(NodeState state) const override;
-  bool swallows(NodeState state) const override;
-  NodeState canonical(NodeState state, std::uint64_t longest) const override;
+  void next_bytes(NodeState state, ByteSet& set) const override;
+  const CharTerminal* json_string() const override { return mode_ == Mode::kJson ? this : nullptr; }
+
+  // Of JSON strings. Plain characters are those that stand in one as they are.
+  /// Between two characters of the text.
+  bool inside(NodeState state) const;
+  /// How many plain characters may still follow where any may; 0: not such a state.
+  std::uint64_t plain_characters(NodeState state) const;
+  /// Whatever plain characters complete and follow what was read, they are allowed.
+  bool swallows(NodeState state) const;
+  /// A state with the same allowed tokens, if none has more than `longest` characters.
+  NodeState canonical(NodeState state, std::uint64_t longest) const;
+  /// Sets the bits of the tokens of `plain` (all of them plain) that may follow.
+  void allow_plain(NodeState state, const Trie& plain, std::span<std::uint64_t> bits) const;
+
   bool empty() const { return empty_; }
 
  private:
@@ -119,6 +132,8 @@ class CharTerminal final : public Terminal {
   std::uint64_t min_, max_, states_;
   std::vector<std::uint64_t> shortest_, longest_;  ///< characters to an accepting state, where lengths are bounded
   std::vector<bool> universal_, wide_universal_;   ///< all characters (those from 128 on) lead to universal states
+  std::uint64_t farthest_ = 0;                     ///< the largest of shortest_
+  bool endless_ = true;                            ///< every text can go on for ever
   bool empty_ = false;
 };
 
@@ -146,6 +161,7 @@ class NumberTerminal final : public Terminal {
   explicit NumberTerminal(const NumberSet& set);
   bool step(NodeState state, std::uint8_t byte, NodeState& next) const override;
   bool accepts(NodeState state) const override;
+  void next_bytes(NodeState state, ByteSet& set) const override;
 
  private:
   struct Parts;

@@ -223,6 +223,11 @@ bool NumberTerminal::step(NodeState state, std::uint8_t byte, NodeState& next) c
   return true;
 }
 
+void NumberTerminal::next_bytes(NodeState, ByteSet& set) const {
+  for (const char c : {'0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '-', '+', '.', 'e', 'E'})
+    set[static_cast<std::uint8_t>(c) / 64] |= std::uint64_t{1} << (c % 64);
+}
+
 bool NumberTerminal::accepts(NodeState state) const {
   const Parts parts = Parts::unpack(state);
   const Side& s = side(parts);

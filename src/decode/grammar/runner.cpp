@@ -19,102 +19,6 @@ Runner::Runner(std::shared_ptr<const Machine> machine, std::shared_ptr<const Gra
   end_mask_.has_ids = true;
 }
 
-void Runner::walk(const Trie& trie, StateId state, std::vector<std::uint64_t>& bits) {
-  StateId path[TokenTrie::kLongestToken + 2];
-  path[0] = state;
-  const std::size_t count = trie.nodes.size() - 1;
-  for (std::size_t i = 0; i < count;) {
-    const TrieNode& node = trie.nodes[i];
-    const StateId next = space_.step(path[node.depth], node.byte);
-    if (next == kDead) {
-      i = node.end;
-      continue;
-    }
-    path[node.depth + 1] = next;
-    for (std::uint32_t t = node.first_token; t < trie.nodes[i + 1].first_token; ++t) {
-      const TokenId id = trie.tokens[t];
-      bits[static_cast<std::size_t>(id) / 64] |= std::uint64_t{1} << (id % 64);
-    }
-    ++i;
-  }
-}
-
-// Whether most tokens lead to states that refuse no plain character, judged by their first bytes.
-bool Runner::mostly_plain(StateId state) {
-  const Trie& trie = trie_.all();
-  std::size_t swallowed = 0, others = 0;
-  for (std::size_t i = 0; i + 1 < trie.nodes.size(); i = trie.nodes[i].end) {
-    const std::size_t tokens = trie.nodes[trie.nodes[i].end].first_token - trie.nodes[i].first_token;
-    const StateId next = space_.step(state, trie.nodes[i].byte);
-    (next != kDead && space_.swallows(next) ? swallowed : others) += tokens;
-  }
-  return swallowed > others;
-}
-
-// Starts from all plain tokens and looks only where the string is not of any characters.
-void Runner::walk_string(StateId state, std::vector<std::uint64_t>& bits) {
-  const auto words = trie_.plain(trie_.longest_plain());
-  bits.assign(words.begin(), words.end());
-  const Trie& trie = trie_.all();
-  const auto change = [&](std::uint32_t from, std::uint32_t to, bool allowed) {
-    for (std::uint32_t t = from; t < to; ++t) {
-      const auto id = static_cast<std::size_t>(trie.tokens[t]);
-      const std::uint64_t bit = std::uint64_t{1} << (id % 64);
-      bits[id / 64] = allowed ? bits[id / 64] | bit : bits[id / 64] & ~bit;
-    }
-  };
-  StateId path[TokenTrie::kLongestToken + 2];
-  path[0] = state;
-  const std::size_t count = trie.nodes.size() - 1;
-  for (std::size_t i = 0; i < count;) {
-    const TrieNode& node = trie.nodes[i];
-    const StateId next = space_.step(path[node.depth], node.byte);
-    path[node.depth + 1] = next;
-    if (next == kDead) {
-      change(node.first_token, trie.nodes[node.end].first_token, false);
-      i = node.end;
-    } else if (space_.swallows(next)) {
-      i = node.end;
-    } else {
-      change(node.first_token, trie.nodes[i + 1].first_token, true);
-      ++i;
-    }
-  }
-  walk(trie_.special(), state, bits);
-}
-
-void Runner::fill(StateId state, std::vector<std::uint64_t>& bits) {
-  const std::uint64_t plain = space_.plain_characters(state);
-  if (plain > 0 && (plain >= trie_.longest_plain() || space_.single(state))) {
-    const auto words = trie_.plain(plain);
-    bits.assign(words.begin(), words.end());
-    for (const auto& [length, id] : trie_.long_plain())
-      if (length <= plain) bits[static_cast<std::size_t>(id) / 64] |= std::uint64_t{1} << (id % 64);
-    walk(trie_.special(), state, bits);
-  } else if (space_.in_string(state) && mostly_plain(state)) {
-    walk_string(state, bits);
-  } else {
-    bits.assign(trie_.words(), 0);
-    walk(trie_.all(), state, bits);
-  }
-}
-
-Runner::Mask& Runner::current() {
-  if (ended_) return end_mask_;
-  shrink();
-  const StateId key = space_.canonical(state_, trie_.longest_plain());
-  const auto [place, fresh] = masks_.try_emplace(key);
-  Mask& mask = place->second;
-  if (fresh) {
-    fill(key, mask.bits);
-    if (space_.complete(key))
-      for (const TokenId id : trie_.end_ids())
-        mask.bits[static_cast<std::size_t>(id) / 64] |= std::uint64_t{1} << (id % 64);
-    mask_bytes_ += mask.bits.size() * 8 + sizeof(Mask) + 32;
-  }
-  return mask;
-}
-
 std::span<const std::uint64_t> Runner::mask() { return current().bits; }
 
 std::span<const TokenId> Runner::allowed() {
@@ -174,12 +78,16 @@ void Runner::reset() {
   ended_ = false;
 }
 
-// States are numbers of one space, so everything goes at once and the text so far is read again.
+// States are numbers of one space, so they go all at once and the text so far is read again; masks and transitions
+// alone often suffice.
 void Runner::shrink() {
   if (cache_bytes() <= most_bytes_) return;
-  const std::vector<TokenId> taken = taken_;
   masks_.clear();
+  plain_masks_.clear();
   mask_bytes_ = 0;
+  space_.forget_rows();
+  if (cache_bytes() <= most_bytes_ / 2) return;
+  const std::vector<TokenId> taken = taken_;
   space_.clear();
   reset();
   for (const TokenId id : taken) accept(id);

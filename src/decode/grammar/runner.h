@@ -1,94 +1,18 @@
-// Runs a Machine over bytes: sets of stacks, hash-consed, with their transitions remembered; and the masks of a
-// vocabulary on these states.
+// One text on its way through a Machine, and the masks of a vocabulary.
 #pragma once
 
-#include <array>
 #include <cstdint>
-#include <deque>
+#include <map>
 #include <memory>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
-#include "decode/grammar/machine.h"
+#include "decode/grammar/state_space.h"
 #include "decode/grammar/token_trie.h"
 #include "kinglet/grammar.h"
 
 namespace kinglet::grammar {
-
-using StateId = std::int32_t;
-inline constexpr StateId kDead = 0;
-
-/// Sets of stacks. State 0 is the empty set.
-class StateSpace {
- public:
-  explicit StateSpace(std::shared_ptr<const Machine> machine);
-  StateId start() const { return start_; }
-  StateId step(StateId state, std::uint8_t byte) {
-    const auto known = states_[static_cast<std::size_t>(state)].row;
-    if (known >= 0)
-      if (const StateId next = rows_[static_cast<std::size_t>(known)][byte]; next >= 0) return next;
-    return make_step(state, byte);
-  }
-  bool complete(StateId state) const { return states_[static_cast<std::size_t>(state)].complete; }
-  /// Most characters of plain JSON string text that some stack of the state may still take; 0: none can.
-  std::uint64_t plain_characters(StateId state) const;
-  bool single(StateId state) const { return states_[static_cast<std::size_t>(state)].tops.size() == 1; }
-  bool in_string(StateId state) const;
-  bool swallows(StateId state) const;
-  /// A state with the same allowed tokens.
-  StateId canonical(StateId state, std::uint64_t longest);
-  std::size_t bytes() const { return bytes_; }
-  void clear();
-
- private:
-  struct Frame {
-    std::uint32_t parent;
-    NodeId node;
-    NodeState state;
-    bool operator==(const Frame&) const = default;
-  };
-  struct FrameHash {
-    std::size_t operator()(const Frame& f) const;
-  };
-  struct State {
-    std::vector<std::uint32_t> tops;  ///< frames of terminals, ascending
-    std::int32_t row = -1;
-    bool complete = false;
-  };
-  /// A node still to be entered, or a frame's state still to be spread.
-  struct Task {
-    std::uint32_t parent;
-    NodeId node;
-    NodeState state;
-    bool enter;
-  };
-
-  std::uint32_t frame(std::uint32_t parent, NodeId node, NodeState state);
-  void leave(std::uint32_t parent);
-  void add_terminal(std::uint32_t parent, NodeId node, NodeState state);
-  void spread();
-  StateId intern();
-  StateId make_step(StateId state, std::uint8_t byte);
-
-  std::shared_ptr<const Machine> machine_;
-  std::vector<Frame> frames_;  ///< frame 0: the bottom
-  std::vector<std::uint16_t> depths_;
-  std::unordered_map<Frame, std::uint32_t, FrameHash> frame_ids_;
-  std::vector<State> states_;
-  std::unordered_multimap<std::uint64_t, StateId> state_ids_;
-  std::deque<std::array<StateId, 256>> rows_;
-  std::size_t bytes_ = 0;
-  StateId start_ = kDead;
-
-  // The closure that is being made.
-  std::vector<Task> tasks_;
-  std::vector<std::uint32_t> tops_;
-  std::vector<Frame> seen_list_;
-  std::unordered_map<Frame, bool, FrameHash> seen_;
-  std::vector<Edge> edges_;
-  bool complete_ = false, overflow_ = false;
-};
 
 class Runner {
  public:
@@ -115,11 +39,13 @@ class Runner {
     bool has_ids = false;
     std::size_t count = kUncounted;
   };
+  using Bits = std::vector<std::uint64_t>;
   Mask& current();
-  void fill(StateId state, std::vector<std::uint64_t>& bits);
-  void walk(const Trie& trie, StateId state, std::vector<std::uint64_t>& bits);
-  bool mostly_plain(StateId state);
-  void walk_string(StateId state, std::vector<std::uint64_t>& bits);
+  Mask& mask_of(StateId state);
+  void fill(StateId state, Bits& bits);
+  void fill_string(StateId state, const CharTerminal& string, const Frame& frame, Bits& bits);
+  void recheck_uncommon(StateId state, Bits& bits);
+  void walk(const Trie& trie, StateId state, Bits& bits);
   void shrink();
 
   std::shared_ptr<const GrammarVocabulary> vocabulary_;
@@ -130,6 +56,9 @@ class Runner {
   std::vector<TokenId> taken_;
   std::vector<StateId> history_;  ///< states before each of taken_
   std::unordered_map<StateId, Mask> masks_;
+  std::map<std::pair<NodeId, std::pair<std::uint64_t, std::uint64_t>>, Bits>
+      plain_masks_;  ///< of strings, whoever called
+  std::vector<std::uint32_t> strings_, others_;
   Mask end_mask_;
   std::size_t mask_bytes_ = 0, most_bytes_;
 };

@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "decode/grammar/runner.h"
+#include "decode/grammar/state_space.h"
 
 namespace kinglet::grammar {
 namespace {
@@ -15,8 +15,37 @@ std::uint64_t mix(std::uint64_t h, std::uint64_t x) {
 
 }  // namespace
 
-std::size_t StateSpace::FrameHash::operator()(const Frame& f) const {
-  return mix(mix(mix(f.parent | std::uint64_t{f.node} << 32, f.state.a), f.state.b), 7);
+std::uint32_t FrameSet::insert(const Frame& frame, bool& fresh) {
+  if (2 * (count_ + 1) > slots_.size()) grow();
+  const std::uint64_t hash =
+      mix(mix(mix(frame.parent | std::uint64_t{frame.node} << 32, frame.state.a), frame.state.b), 7);
+  for (std::size_t at = hash & (slots_.size() - 1);; at = (at + 1) & (slots_.size() - 1)) {
+    Slot& slot = slots_[at];
+    if (slot.stamp != stamp_) {
+      slot = {stamp_, static_cast<std::uint32_t>(frames_->size())};
+      frames_->push_back(frame);
+      ++count_;
+      fresh = true;
+      return slot.index;
+    }
+    if ((*frames_)[slot.index] == frame) {
+      fresh = false;
+      return slot.index;
+    }
+  }
+}
+
+void FrameSet::grow() {
+  std::vector<Slot> old(slots_.size() * 2);
+  old.swap(slots_);
+  for (const Slot& slot : old) {
+    if (slot.stamp != stamp_) continue;
+    const Frame& frame = (*frames_)[slot.index];
+    std::size_t at = mix(mix(mix(frame.parent | std::uint64_t{frame.node} << 32, frame.state.a), frame.state.b), 7) &
+                     (slots_.size() - 1);
+    while (slots_[at].stamp == stamp_) at = (at + 1) & (slots_.size() - 1);
+    slots_[at] = slot;
+  }
 }
 
 StateSpace::StateSpace(std::shared_ptr<const Machine> machine) : machine_(std::move(machine)) { clear(); }
@@ -24,27 +53,41 @@ StateSpace::StateSpace(std::shared_ptr<const Machine> machine) : machine_(std::m
 void StateSpace::clear() {
   frames_.assign(1, {0, 0, {}});
   depths_.assign(1, 0);
-  frame_ids_.clear();
+  frame_set_.clear();
   states_.assign(1, {});
   state_ids_.clear();
   rows_.clear();
-  bytes_ = 0;
+  filters_.clear();
+  bytes_ = row_bytes_ = 0;
   states_[0].row = 0;
-  rows_.emplace_back().fill(kDead);
+  rows_.push_back(std::make_unique<Row>());
+  rows_[0]->fill(kDead);
   tasks_.push_back({0, machine_->root, {}, true});
   spread();
   start_ = intern();
 }
 
-std::uint32_t StateSpace::frame(std::uint32_t parent, NodeId node, NodeState state) {
-  const auto [place, fresh] =
-      frame_ids_.emplace(Frame{parent, node, state}, static_cast<std::uint32_t>(frames_.size()));
+void StateSpace::forget_rows() {
+  rows_.resize(1);
+  bytes_ -= row_bytes_;
+  row_bytes_ = 0;
+  for (std::size_t i = 1; i < states_.size(); ++i) states_[i].row = -1, states_[i].known = 0;
+}
+
+std::uint32_t StateSpace::frame_of(const Frame& frame) {
+  bool fresh = false;
+  const std::uint32_t index = frame_set_.insert(frame, fresh);
   if (fresh) {
-    frames_.push_back(place->first);
-    depths_.push_back(static_cast<std::uint16_t>(depths_[parent] + 1));
-    bytes_ += 2 * sizeof(Frame) + 40;
+    depths_.push_back(static_cast<std::uint16_t>(depths_[frame.parent] + 1));
+    bytes_ += sizeof(Frame) + 24;
   }
-  return place->second;
+  return index;
+}
+
+bool StateSpace::first_seen(const Frame& frame) {
+  bool fresh = false;
+  seen_set_.insert(frame, fresh);
+  return fresh;
 }
 
 void StateSpace::leave(std::uint32_t parent) {
@@ -57,12 +100,13 @@ void StateSpace::leave(std::uint32_t parent) {
 }
 
 void StateSpace::add_terminal(std::uint32_t parent, NodeId node, NodeState state) {
-  tops_.push_back(frame(parent, node, state));
+  tops_.push_back(frame_of({parent, node, state}));
   if (machine_->nodes[node].terminal->accepts(state)) leave(parent);
 }
 
 void StateSpace::spread() {
   seen_.clear();
+  seen_set_.clear();
   std::size_t work = 0;
   while (!tasks_.empty()) {
     const Task task = tasks_.back();
@@ -75,25 +119,22 @@ void StateSpace::spread() {
     const Node& node = machine_->nodes[task.node];
     if (node.terminal) {
       const NodeState start = node.terminal->start();
-      if (seen_.emplace(Frame{task.parent, task.node, start}, true).second) add_terminal(task.parent, task.node, start);
+      if (first_seen({task.parent, task.node, start})) add_terminal(task.parent, task.node, start);
       continue;
     }
     const NodeState state = task.enter ? node.caller->start() : task.state;
-    if (!seen_.emplace(Frame{task.parent, task.node, state}, true).second) continue;
-    std::vector<Edge> edges = std::move(edges_);
-    edges.clear();
-    if (node.caller->edges(state, edges)) leave(task.parent);
+    if (!first_seen({task.parent, task.node, state})) continue;
+    edges_.clear();
+    if (node.caller->edges(state, edges_)) leave(task.parent);
     if (depths_[task.parent] < kMostDepth) {
-      std::vector<Edge> none;
-      for (const Edge& edge : edges) {
+      for (const Edge& edge : edges_) {
         // A call at the end of a node needs no way back, so that loops do not grow the stack.
-        none.clear();
-        const bool last = node.caller->edges(edge.target, none) && none.empty();
-        const std::uint32_t parent = last ? task.parent : frame(task.parent, task.node, edge.target);
+        after_.clear();
+        const bool last = node.caller->edges(edge.target, after_) && after_.empty();
+        const std::uint32_t parent = last ? task.parent : frame_of({task.parent, task.node, edge.target});
         tasks_.push_back({parent, edge.callee, {}, true});
       }
     }
-    edges_ = std::move(edges);
   }
 }
 
@@ -118,60 +159,72 @@ StateId StateSpace::intern() {
   }
   const auto id = static_cast<StateId>(states_.size());
   bytes_ += sizeof(State) + 48 + tops_.size() * 4;
-  states_.push_back({tops_, -1, complete});
+  states_.push_back({.tops = tops_, .complete = complete});
   state_ids_.emplace(hash, id);
   tops_.clear();
   return id;
 }
 
-StateId StateSpace::make_step(StateId state, std::uint8_t byte) {
-  auto& row = states_[static_cast<std::size_t>(state)].row;
-  if (row < 0) {
-    row = static_cast<std::int32_t>(rows_.size());
-    rows_.emplace_back().fill(-1);
-    bytes_ += sizeof(rows_[0]);
+// Where there are many stacks, most bytes are read by none: known before each stack is asked for each byte.
+bool StateSpace::may_read(StateId id, std::uint8_t byte) {
+  constexpr std::size_t kMany = 4;
+  State& state = states_[static_cast<std::size_t>(id)];
+  if (state.tops.size() < kMany) return true;
+  if (state.filter < 0) {
+    state.filter = static_cast<std::int32_t>(filters_.size());
+    ByteSet& set = filters_.emplace_back();
+    for (const auto top : state.tops) terminal(top).next_bytes(frames_[top].state, set);
+    bytes_ += sizeof(ByteSet);
   }
-  const auto row_id = static_cast<std::size_t>(row);
-  const std::vector<std::uint32_t> tops = states_[static_cast<std::size_t>(state)].tops;
-  for (const auto top : tops) {
+  return (filters_[static_cast<std::size_t>(state.filter)][byte / 64] >> (byte % 64) & 1) != 0;
+}
+
+StateId StateSpace::computed_step(StateId id, std::uint8_t byte) {
+  if (!may_read(id, byte)) return kDead;
+  from_ = states_[static_cast<std::size_t>(id)].tops;
+  for (const auto top : from_) {
     const Frame f = frames_[top];
     NodeState next;
     if (machine_->nodes[f.node].terminal->step(f.state, byte, next)) add_terminal(f.parent, f.node, next);
   }
   if (!tasks_.empty()) spread();
-  const StateId id = intern();
-  rows_[row_id][byte] = id;
-  return id;
+  return intern();
 }
 
-std::uint64_t StateSpace::plain_characters(StateId state) const {
-  std::uint64_t most = 0;
-  for (const auto top : states_[static_cast<std::size_t>(state)].tops) {
-    const Frame& f = frames_[top];
-    most = std::max(most, machine_->nodes[f.node].terminal->plain_characters(f.state));
+StateId StateSpace::make_step(StateId id, std::uint8_t byte) {
+  const StateId next = computed_step(id, byte);
+  State& state = states_[static_cast<std::size_t>(id)];
+  if (state.row < 0 && state.known < kFew) {
+    state.bytes[state.known] = byte;
+    state.next[state.known++] = next;
+    return next;
   }
-  return most;
+  if (state.row < 0) {
+    state.row = static_cast<std::int32_t>(rows_.size());
+    rows_.push_back(std::make_unique<Row>());
+    rows_.back()->fill(-1);
+    for (unsigned i = 0; i < state.known; ++i) (*rows_.back())[state.bytes[i]] = state.next[i];
+    bytes_ += sizeof(Row);
+    row_bytes_ += sizeof(Row);
+  }
+  (*rows_[static_cast<std::size_t>(state.row)])[byte] = next;
+  return next;
 }
 
-bool StateSpace::in_string(StateId state) const {
-  for (const auto top : states_[static_cast<std::size_t>(state)].tops)
-    if (const Frame& f = frames_[top]; machine_->nodes[f.node].terminal->in_string(f.state)) return true;
-  return false;
+StateId StateSpace::subset(std::span<const std::uint32_t> tops) {
+  tops_.assign(tops.begin(), tops.end());
+  return intern();
 }
 
-bool StateSpace::swallows(StateId state) const {
-  for (const auto top : states_[static_cast<std::size_t>(state)].tops)
-    if (const Frame& f = frames_[top]; machine_->nodes[f.node].terminal->swallows(f.state)) return true;
-  return false;
-}
-
-StateId StateSpace::canonical(StateId state, std::uint64_t longest) {
-  const State& s = states_[static_cast<std::size_t>(state)];
-  if (s.tops.size() != 1 || s.complete) return state;
-  const Frame f = frames_[s.tops[0]];
-  const NodeState alike = machine_->nodes[f.node].terminal->canonical(f.state, longest);
-  if (alike == f.state) return state;
-  tops_.assign(1, frame(f.parent, f.node, alike));
+StateId StateSpace::canonical(StateId id, std::uint64_t longest) {
+  const State& state = states_[static_cast<std::size_t>(id)];
+  if (state.tops.size() != 1 || state.complete) return id;
+  const Frame f = frames_[state.tops[0]];
+  const CharTerminal* string = machine_->nodes[f.node].terminal->json_string();
+  if (string == nullptr) return id;
+  const NodeState alike = string->canonical(f.state, longest);
+  if (alike == f.state) return id;
+  tops_.assign(1, frame_of({f.parent, f.node, alike}));
   return intern();
 }
 

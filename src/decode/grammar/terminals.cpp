@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "decode/grammar/char_state.h"
 #include "decode/grammar/machine.h"
 
 namespace kinglet::grammar {
@@ -7,15 +8,6 @@ namespace {
 
 bool is_space(std::uint8_t byte) { return byte == ' ' || byte == '\n' || byte == '\t' || byte == '\r'; }
 constexpr char kGap = '\x01';
-
-// CharTerminal's b: what has been read of a character. Kind in the low 3 bits, then 2 bits of a count, then a value,
-// then the half of a surrogate pair.
-enum Partial : std::uint64_t { kWhole, kUtf8, kBackslash, kHex, kPairSlash, kPairU, kPairHex };
-std::uint64_t pack(Partial kind, std::uint64_t count, std::uint64_t value, std::uint64_t high = 0) {
-  return kind | count << 3 | value << 5 | high << 32;
-}
-constexpr NodeState kBeforeQuote{~std::uint64_t{0}, ~std::uint64_t{0}};
-constexpr NodeState kAfterQuote{~std::uint64_t{0}, ~std::uint64_t{1}};
 
 int hex_value(std::uint8_t byte) {
   if (byte >= '0' && byte <= '9') return byte - '0';
@@ -69,6 +61,14 @@ bool TextTerminal::accepts(NodeState state) const {
   return true;
 }
 
+void TextTerminal::next_bytes(NodeState state, ByteSet& set) const {
+  std::uint64_t at = state.a;
+  const auto add = [&](std::uint8_t byte) { set[byte / 64] |= std::uint64_t{1} << (byte % 64); };
+  for (; at < text_.size() && text_[at] == kGap; ++at)
+    for (const char c : {' ', '\n', '\t', '\r'}) add(static_cast<std::uint8_t>(c));
+  if (at < text_.size()) add(static_cast<std::uint8_t>(text_[at]));
+}
+
 CharTerminal::CharTerminal(DfaPtr dfa, Mode mode, std::uint64_t min, std::uint64_t max)
     : dfa_(std::move(dfa)), mode_(mode), min_(min), max_(max), states_(1) {
   if (dfa_) {
@@ -109,66 +109,15 @@ CharTerminal::CharTerminal(DfaPtr dfa, Mode mode, std::uint64_t min, std::uint64
         }
       for (std::size_t s = 0; s < count; ++s)
         if (degree[s] > 0) longest_[s] = kNoLimit;
+      for (std::size_t s = 0; s < count; ++s) {
+        farthest_ = std::max(farthest_, shortest_[s]);
+        endless_ = endless_ && longest_[s] == kNoLimit;
+      }
       empty_ = !fits(dfa_->start, 0);
     }
   }
   if (min_ > max_) empty_ = true;
   if (dfa_ && mode_ == Mode::kJson) find_universal();
-}
-
-void CharTerminal::find_universal() {
-  const std::size_t count = dfa_->size(), classes = dfa_->classes();
-  // Classes with a character that stands in a JSON string as it is.
-  const auto plain = [&](std::size_t c) {
-    std::uint32_t lo = dfa_->cuts[c];
-    const std::uint32_t hi = c + 1 < classes ? dfa_->cuts[c + 1] - 1 : kLastCodePoint;
-    if (lo > kLastCodePoint || hi < 0x20) return false;
-    lo = std::max(lo, 0x20u);
-    return !(lo == hi && (lo == '"' || lo == '\\'));
-  };
-  std::vector<std::size_t> plain_classes;
-  for (std::size_t c = 0; c < classes; ++c)
-    if (plain(c)) plain_classes.push_back(c);
-  // The largest set of states that no plain character leaves.
-  universal_.assign(count, true);
-  std::vector<std::vector<std::int32_t>> back(count);
-  std::vector<std::int32_t> lost;
-  for (std::size_t s = 0; s < count; ++s)
-    for (const std::size_t c : plain_classes) {
-      const std::int32_t next = dfa_->next[s * classes + c];
-      if (next >= 0)
-        back[static_cast<std::size_t>(next)].push_back(static_cast<std::int32_t>(s));
-      else if (universal_[s])
-        universal_[s] = false, lost.push_back(static_cast<std::int32_t>(s));
-    }
-  while (!lost.empty()) {
-    const auto s = static_cast<std::size_t>(lost.back());
-    lost.pop_back();
-    for (const auto p : back[s])
-      if (universal_[static_cast<std::size_t>(p)]) universal_[static_cast<std::size_t>(p)] = false, lost.push_back(p);
-  }
-  wide_universal_.assign(count, false);
-  for (std::size_t s = 0; s < count; ++s) {
-    bool all = true;
-    for (std::size_t c = dfa_->class_of(128); c < classes && all; ++c) {
-      const std::int32_t next = dfa_->next[s * classes + c];
-      all = dfa_->cuts[c] > kLastCodePoint || (next >= 0 && universal_[static_cast<std::size_t>(next)]);
-    }
-    wide_universal_[s] = all;
-  }
-}
-
-bool CharTerminal::in_string(NodeState state) const {
-  return mode_ == Mode::kJson && !(state == kBeforeQuote) && !(state == kAfterQuote) && state.b == kWhole;
-}
-
-bool CharTerminal::swallows(NodeState state) const {
-  if (mode_ != Mode::kJson || state == kBeforeQuote || state == kAfterQuote) return false;
-  const std::uint64_t kind = state.b & 7;
-  if (max_ != kNoLimit || (kind != kWhole && kind != kUtf8)) return false;
-  if (!dfa_) return true;
-  const auto d = static_cast<std::size_t>(unpack(state).d);
-  return kind == kWhole ? universal_[d] : wide_universal_[d];
 }
 
 NodeState CharTerminal::start() const {
@@ -328,17 +277,12 @@ bool CharTerminal::accepts(NodeState state) const {
   return state.b == kWhole && parts.count >= min_ && (!dfa_ || dfa_->label[static_cast<std::size_t>(parts.d)] >= 0);
 }
 
-std::uint64_t CharTerminal::plain_characters(NodeState state) const {
-  if (!in_string(state) || (dfa_ && !(max_ == kNoLimit && universal_[static_cast<std::size_t>(unpack(state).d)])))
-    return 0;
-  return max_ == kNoLimit ? kNoLimit : max_ - unpack(state).count;
-}
-
-NodeState CharTerminal::canonical(NodeState state, std::uint64_t longest) const {
-  if (dfa_ || max_ == kNoLimit || state == kBeforeQuote || state == kAfterQuote || state.b != kWhole) return state;
-  const std::uint64_t count = state.a;
-  if (count >= min_ && max_ - count > longest && max_ - min_ > longest) return {min_, 0};
-  return state;
+void CharTerminal::next_bytes(NodeState state, ByteSet& set) const {
+  if (mode_ != Mode::kPlain && state == kAfterQuote) return;
+  if (mode_ != Mode::kPlain && state == kBeforeQuote)
+    set[0] |= std::uint64_t{1} << '"';
+  else
+    set.fill(~std::uint64_t{0});
 }
 
 }  // namespace kinglet::grammar

@@ -53,7 +53,7 @@ TokenTrie::TokenTrie(const Tokenizer& tokenizer) {
   const TokenId size = tokenizer.size();
   words_ = (static_cast<std::size_t>(size) + 63) / 64;
   plain_.assign(words_ * (kLengths + 2), 0);
-  std::vector<std::pair<std::string_view, TokenId>> all, special;
+  std::vector<std::pair<std::string_view, TokenId>> all, plain, special;
   const auto set = [&](std::size_t row, TokenId id) {
     plain_[row * words_ + static_cast<std::size_t>(id) / 64] |= std::uint64_t{1} << (id % 64);
   };
@@ -64,11 +64,14 @@ TokenTrie::TokenTrie(const Tokenizer& tokenizer) {
     if (piece.empty() || piece.size() > kLongestToken) continue;
     text_.insert(text_.end(), piece.begin(), piece.end());
     all.emplace_back(piece, id);
+    longest_ = std::max<std::uint64_t>(longest_, piece.size());
+    if (piece.size() > kCommonBytes) uncommon_.push_back(id);
     const std::uint64_t length = plain_length(piece);
     if (length == 0) {
       special.emplace_back(piece, id);
       continue;
     }
+    plain.emplace_back(piece, id);
     longest_plain_ = std::max(longest_plain_, length);
     for (std::size_t row = length; row <= kLengths; ++row) set(row, id);
     set(kLengths + 1, id);
@@ -76,6 +79,7 @@ TokenTrie::TokenTrie(const Tokenizer& tokenizer) {
   }
   offsets_.push_back(static_cast<std::uint32_t>(text_.size()));
   all_ = build(std::move(all));
+  plain_trie_ = build(std::move(plain));
   special_ = build(std::move(special));
   for (const TokenId id : tokenizer.end_ids)
     if (id >= 0 && id < size) end_ids_.push_back(id);

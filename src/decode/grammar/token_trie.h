@@ -30,6 +30,8 @@ class TokenTrie {
 
   std::size_t words() const { return words_; }
   const Trie& all() const { return all_; }
+  /// The plain ones.
+  const Trie& plain() const { return plain_trie_; }
   /// Without the plain ones.
   const Trie& special() const { return special_; }
   /// Tokens of at most `characters` plain characters.
@@ -37,14 +39,20 @@ class TokenTrie {
   /// Plain tokens of more than kLengths characters.
   std::span<const std::pair<std::uint64_t, TokenId>> long_plain() const { return long_plain_; }
   std::uint64_t longest_plain() const { return longest_plain_; }
+  /// Bytes of the longest token.
+  std::uint64_t longest() const { return longest_; }
+  /// Tokens of more than kCommonBytes bytes.
+  static constexpr std::size_t kCommonBytes = 32;
+  std::span<const TokenId> uncommon() const { return uncommon_; }
   std::span<const std::uint8_t> bytes(TokenId id) const;
   std::span<const TokenId> end_ids() const { return end_ids_; }
   bool is_end(TokenId id) const;
 
  private:
   std::size_t words_ = 0;
-  std::uint64_t longest_plain_ = 0;
-  Trie all_, special_;
+  std::uint64_t longest_plain_ = 0, longest_ = 0;
+  std::vector<TokenId> uncommon_;
+  Trie all_, plain_trie_, special_;
   std::vector<std::uint64_t> plain_;  ///< kLengths + 1 bitsets, then all
   std::vector<std::uint8_t> text_;
   std::vector<std::uint32_t> offsets_;

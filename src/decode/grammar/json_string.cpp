@@ -1,0 +1,129 @@
+// JSON strings: which states allow what, so that masks need not try every token.
+#include <algorithm>
+
+#include "decode/grammar/char_state.h"
+#include "decode/grammar/machine.h"
+#include "decode/grammar/token_trie.h"
+
+namespace kinglet::grammar {
+
+void CharTerminal::find_universal() {
+  const std::size_t count = dfa_->size(), classes = dfa_->classes();
+  // Classes with a character that stands in a JSON string as it is.
+  const auto plain = [&](std::size_t c) {
+    std::uint32_t lo = dfa_->cuts[c];
+    const std::uint32_t hi = c + 1 < classes ? dfa_->cuts[c + 1] - 1 : kLastCodePoint;
+    if (lo > kLastCodePoint || hi < 0x20) return false;
+    lo = std::max(lo, 0x20u);
+    return !(lo == hi && (lo == '"' || lo == '\\'));
+  };
+  std::vector<std::size_t> plain_classes;
+  for (std::size_t c = 0; c < classes; ++c)
+    if (plain(c)) plain_classes.push_back(c);
+  // The largest set of states that no plain character leaves.
+  universal_.assign(count, true);
+  std::vector<std::vector<std::int32_t>> back(count);
+  std::vector<std::int32_t> lost;
+  for (std::size_t s = 0; s < count; ++s)
+    for (const std::size_t c : plain_classes) {
+      const std::int32_t next = dfa_->next[s * classes + c];
+      if (next >= 0)
+        back[static_cast<std::size_t>(next)].push_back(static_cast<std::int32_t>(s));
+      else if (universal_[s])
+        universal_[s] = false, lost.push_back(static_cast<std::int32_t>(s));
+    }
+  while (!lost.empty()) {
+    const auto s = static_cast<std::size_t>(lost.back());
+    lost.pop_back();
+    for (const auto p : back[s])
+      if (universal_[static_cast<std::size_t>(p)]) universal_[static_cast<std::size_t>(p)] = false, lost.push_back(p);
+  }
+  wide_universal_.assign(count, false);
+  for (std::size_t s = 0; s < count; ++s) {
+    bool all = true;
+    for (std::size_t c = dfa_->class_of(128); c < classes && all; ++c) {
+      const std::int32_t next = dfa_->next[s * classes + c];
+      all = dfa_->cuts[c] > kLastCodePoint || (next >= 0 && universal_[static_cast<std::size_t>(next)]);
+    }
+    wide_universal_[s] = all;
+  }
+}
+
+bool CharTerminal::inside(NodeState state) const {
+  return mode_ == Mode::kJson && !(state == kBeforeQuote) && !(state == kAfterQuote) && state.b == kWhole;
+}
+
+bool CharTerminal::swallows(NodeState state) const {
+  if (mode_ != Mode::kJson || state == kBeforeQuote || state == kAfterQuote) return false;
+  const std::uint64_t kind = state.b & 7;
+  if (max_ != kNoLimit || (kind != kWhole && kind != kUtf8)) return false;
+  if (!dfa_) return true;
+  const auto d = static_cast<std::size_t>(unpack(state).d);
+  return kind == kWhole ? universal_[d] : wide_universal_[d];
+}
+
+std::uint64_t CharTerminal::plain_characters(NodeState state) const {
+  if (!inside(state) || (dfa_ && !(max_ == kNoLimit && universal_[static_cast<std::size_t>(unpack(state).d)])))
+    return 0;
+  return max_ == kNoLimit ? kNoLimit : max_ - unpack(state).count;
+}
+
+NodeState CharTerminal::canonical(NodeState state, std::uint64_t longest) const {
+  if (!inside(state) || (min_ == 0 && max_ == kNoLimit)) return state;
+  const Parts parts = unpack(state);
+  if (max_ != kNoLimit && max_ - parts.count <= longest + farthest_) return state;
+  std::uint64_t count = min_;
+  if (parts.count < min_) {
+    if (!endless_ || min_ - parts.count <= longest) return state;
+    count = 0;
+  }
+  return {static_cast<std::uint64_t>(parts.d) + count * states_, 0};
+}
+
+void CharTerminal::allow_plain(NodeState state, const Trie& plain, std::span<std::uint64_t> bits) const {
+  struct Place {
+    Parts parts;      ///< between characters
+    NodeState state;  ///< within one
+    bool whole;
+  };
+  const auto set = [&](std::uint32_t from, std::uint32_t to) {
+    for (std::uint32_t t = from; t < to; ++t) {
+      const auto id = static_cast<std::size_t>(plain.tokens[t]);
+      bits[id / 64] |= std::uint64_t{1} << (id % 64);
+    }
+  };
+  const bool counted = min_ > 0 || max_ != kNoLimit;
+  Place path[TokenTrie::kLongestToken + 2];
+  path[0] = {unpack(state), state, true};
+  const std::size_t nodes = plain.nodes.size() - 1, classes = dfa_ ? dfa_->classes() : 0;
+  for (std::size_t i = 0; i < nodes;) {
+    const TrieNode& node = plain.nodes[i];
+    const Place& at = path[node.depth];
+    Place& next = path[node.depth + 1];
+    bool lives = false;
+    if (at.whole && node.byte < 0x80 && dfa_ && !counted) {
+      next.parts = {dfa_->next[static_cast<std::size_t>(at.parts.d) * classes + dfa_->ascii[node.byte]], 0};
+      next.whole = true;
+      lives = next.parts.d >= 0;
+      if (lives && universal_[static_cast<std::size_t>(next.parts.d)]) {
+        set(node.first_token, plain.nodes[node.end].first_token);
+        i = node.end;
+        continue;
+      }
+    } else {
+      const NodeState from =
+          at.whole ? NodeState{static_cast<std::uint64_t>(at.parts.d) + at.parts.count * states_, 0} : at.state;
+      lives = step_utf8(from, node.byte, next.state);
+      next.whole = lives && next.state.b == kWhole;
+      if (next.whole) next.parts = unpack(next.state);
+    }
+    if (!lives) {
+      i = node.end;
+      continue;
+    }
+    set(node.first_token, plain.nodes[i + 1].first_token);
+    ++i;
+  }
+}
+
+}  // namespace kinglet::grammar
