@@ -119,6 +119,62 @@ TEST(GrammarTest, SmallCachesChangeNothing) {
   }
 }
 
+TEST(GrammarTest, RollbackReachesBehindWhatACacheForgot) {
+  const Grammar grammar = *Grammar::from_regex("(ab|aba|12|[0-9]+x)*");
+  GrammarMatcher large(grammar, vocabulary()), small(grammar, vocabulary(), 1);
+  std::mt19937 random(3);
+  const auto advance = [&](int steps) {
+    for (int step = 0; step < steps; ++step) {
+      const auto a = large.allowed();
+      const std::vector<TokenId> ids(a.begin(), a.end());
+      const auto b = small.allowed();
+      ASSERT_EQ(ids, std::vector<TokenId>(b.begin(), b.end()));
+      TokenId next = ids[random() % ids.size()];
+      if (next == PieceTokenizer().eos) next = ids[0];
+      ASSERT_TRUE(large.accept(next) && small.accept(next));
+    }
+  };
+  advance(100);
+  for (const std::size_t back : {1u, 30u, 69u}) {
+    large.rollback(back), small.rollback(back);
+    advance(static_cast<int>(back));
+  }
+}
+
+TEST(GrammarTest, PropertiesOfSeveralSchemasMayMix) {
+  const Grammar grammar = schema(
+      R"({"properties":{"a":{},"b":{}},"allOf":[{"properties":{"c":{"type":"string"},"b":{"type":"string"}}}]})");
+  for (const char* text :
+       {R"({"a":1,"b":"x","c":"y"})", R"({"c":"y","a":1,"b":"x"})", R"({"a":1,"c":"y","b":"x","d":2})"})
+    EXPECT_TRUE(matches(grammar, text)) << text;
+  for (const char* text : {R"({"b":"x","a":1})", R"({"b":1})", R"({"d":1,"c":"y"})", R"({"c":"y","c":"y"})"})
+    EXPECT_FALSE(matches(grammar, text)) << text;
+}
+
+TEST(GrammarTest, ManyPropertiesMayComeInAnyOrder) {
+  std::string text = R"({"properties":{)";
+  for (int i = 0; i < 90; ++i) text += (i > 0 ? ",\"p" : "\"p") + std::to_string(i) + "\":{\"type\":\"integer\"}";
+  const Grammar grammar = schema(text + R"(},"required":["p70","p3"]})", {.any_order = true});
+  EXPECT_TRUE(matches(grammar, R"({"p70":1,"p89":2,"p3":3,"p0":4,"other":"x"})"));
+  EXPECT_FALSE(matches(grammar, R"({"p70":1,"p89":2,"p89":3,"p3":3})"));
+  EXPECT_FALSE(matches(grammar, R"({"p70":1,"p89":2})"));
+}
+
+TEST(GrammarTest, EarlierDraftsAreReadAsTheyWere) {
+  const auto draft = [](const char* number, const char* rest) {
+    return schema(std::string(R"({"$schema":"http://json-schema.org/draft-0)") + number + R"(/schema#",)" + rest + "}");
+  };
+  EXPECT_FALSE(matches(draft("4", R"("type":"integer")"), "1.0"));
+  EXPECT_TRUE(matches(draft("6", R"("type":"integer")"), "1.0"));
+  EXPECT_TRUE(matches(draft("4", R"("const":1)"), "2"));
+  EXPECT_FALSE(matches(draft("6", R"("const":1)"), "2"));
+  EXPECT_TRUE(matches(
+      draft("7",
+            R"("definitions":{"n":{"type":"null"}},"properties":{"a":{"$ref":"#/definitions/n","type":"string"}})"),
+      R"({"a":null})"));
+  EXPECT_TRUE(matches(draft("4", R"("if":{"type":"object"},"then":{"required":["a"]})"), "{}"));
+}
+
 TEST(GrammarTest, PropertiesComeInTheSchemasOrderUnlessLifted) {
   constexpr std::string_view text = R"({"properties":{"a":{},"b":{}},"required":["b"]})";
   EXPECT_TRUE(matches(schema(text), R"({"a": 1, "b": 2, "c": 3})"));

@@ -65,9 +65,16 @@ bool Runner::accept(TokenId token) {
 void Runner::rollback(std::size_t count) {
   count = std::min(count, history_.size());
   if (count == 0) return;
-  state_ = history_[history_.size() - count];
-  history_.resize(history_.size() - count);
-  taken_.resize(history_.size());
+  const std::size_t left = history_.size() - count;
+  if (history_[left] == kForgotten) {
+    std::vector<TokenId> taken(taken_.begin(), taken_.begin() + static_cast<std::ptrdiff_t>(left));
+    reset();
+    for (const TokenId id : taken) accept(id);
+    return;
+  }
+  state_ = history_[left];
+  history_.resize(left);
+  taken_.resize(left);
   ended_ = false;
 }
 
@@ -78,19 +85,23 @@ void Runner::reset() {
   ended_ = false;
 }
 
-// States are numbers of one space, so they go all at once and the text so far is read again; masks and transitions
-// alone often suffice.
+// Masks and transitions go first. If that is not enough, all states go but the present one and those of the last
+// tokens; older ones are made again from the tokens should a rollback want them.
 void Runner::shrink() {
+  constexpr std::size_t kKept = 64;
   if (cache_bytes() <= most_bytes_) return;
   masks_.clear();
   plain_masks_.clear();
   mask_bytes_ = 0;
   space_.forget_rows();
   if (cache_bytes() <= most_bytes_ / 2) return;
-  const std::vector<TokenId> taken = taken_;
-  space_.clear();
-  reset();
-  for (const TokenId id : taken) accept(id);
+  std::vector<StateId*> kept{&state_};
+  for (std::size_t i = 0; i < history_.size(); ++i)
+    if (i + kKept < history_.size())
+      history_[i] = kForgotten;
+    else if (history_[i] != kForgotten)
+      kept.push_back(&history_[i]);
+  space_.keep(kept);
 }
 
 std::string Runner::forced_text(std::size_t limit) {

@@ -55,6 +55,7 @@ class Runner {
   bool ended_ = false;
   std::vector<TokenId> taken_;
   std::vector<StateId> history_;  ///< states before each of taken_
+  static constexpr StateId kForgotten = -1;
   std::unordered_map<StateId, Mask> masks_;
   std::map<std::pair<NodeId, std::pair<std::uint64_t, std::uint64_t>>, Bits>
       plain_masks_;  ///< of strings, whoever called

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <unordered_map>
 
 #include "decode/grammar/state_space.h"
 
@@ -55,7 +56,8 @@ void StateSpace::clear() {
   depths_.assign(1, 0);
   frame_set_.clear();
   states_.assign(1, {});
-  state_ids_.clear();
+  all_tops_.clear();
+  slots_.assign(1024, kDead);
   rows_.clear();
   filters_.clear();
   bytes_ = row_bytes_ = 0;
@@ -149,31 +151,72 @@ StateId StateSpace::intern() {
   }
   std::uint64_t hash = complete ? 1 : 0;
   for (const auto top : tops_) hash = mix(hash, top);
-  const auto [from, to] = state_ids_.equal_range(hash);
-  for (auto it = from; it != to; ++it) {
-    const State& known = states_[static_cast<std::size_t>(it->second)];
-    if (known.complete == complete && known.tops == tops_) {
-      tops_.clear();
-      return it->second;
-    }
+  std::size_t slot = hash & (slots_.size() - 1);
+  for (; slots_[slot] != kDead; slot = (slot + 1) & (slots_.size() - 1)) {
+    const State& known = states_[static_cast<std::size_t>(slots_[slot])];
+    if (known.hash != hash || known.complete != complete) continue;
+    const auto tops = std::span(all_tops_).subspan(known.first_top, known.top_count);
+    if (!std::equal(tops.begin(), tops.end(), tops_.begin(), tops_.end())) continue;
+    tops_.clear();
+    return slots_[slot];
   }
   const auto id = static_cast<StateId>(states_.size());
-  bytes_ += sizeof(State) + 48 + tops_.size() * 4;
-  states_.push_back({.tops = tops_, .complete = complete});
-  state_ids_.emplace(hash, id);
+  slots_[slot] = id;
+  bytes_ += sizeof(State) + 8 + tops_.size() * 4;
+  states_.push_back({.hash = hash,
+                     .first_top = static_cast<std::uint32_t>(all_tops_.size()),
+                     .top_count = static_cast<std::uint32_t>(tops_.size()),
+                     .complete = complete});
+  all_tops_.insert(all_tops_.end(), tops_.begin(), tops_.end());
   tops_.clear();
+  if (2 * states_.size() > slots_.size()) grow_slots();
   return id;
+}
+
+void StateSpace::grow_slots() {
+  slots_.assign(slots_.size() * 2, kDead);
+  for (std::size_t id = 1; id < states_.size(); ++id) {
+    std::size_t slot = states_[id].hash & (slots_.size() - 1);
+    while (slots_[slot] != kDead) slot = (slot + 1) & (slots_.size() - 1);
+    slots_[slot] = static_cast<StateId>(id);
+  }
+}
+
+void StateSpace::keep(std::span<StateId* const> states) {
+  const std::vector<Frame> frames = std::move(frames_);
+  const std::vector<State> old = std::move(states_);
+  const std::vector<std::uint32_t> tops = std::move(all_tops_);
+  clear();
+  std::unordered_map<std::uint32_t, std::uint32_t> renamed{{0, 0}};
+  std::vector<std::uint32_t> path;
+  for (StateId* id : states) {
+    if (*id == kDead) continue;
+    const State& state = old[static_cast<std::size_t>(*id)];
+    for (std::uint32_t i = 0; i < state.top_count; ++i) {
+      std::uint32_t at = tops[state.first_top + i];
+      for (path.clear(); !renamed.contains(at); at = frames[at].parent) path.push_back(at);
+      std::uint32_t parent = renamed[at];
+      for (; !path.empty(); path.pop_back()) {
+        const Frame& frame = frames[path.back()];
+        parent = frame_of({parent, frame.node, frame.state});
+        renamed[path.back()] = parent;
+      }
+      tops_.push_back(parent);
+    }
+    complete_ = state.complete;
+    *id = intern();
+  }
 }
 
 // Where there are many stacks, most bytes are read by none: known before each stack is asked for each byte.
 bool StateSpace::may_read(StateId id, std::uint8_t byte) {
   constexpr std::size_t kMany = 4;
   State& state = states_[static_cast<std::size_t>(id)];
-  if (state.tops.size() < kMany) return true;
+  if (state.top_count < kMany) return true;
   if (state.filter < 0) {
     state.filter = static_cast<std::int32_t>(filters_.size());
     ByteSet& set = filters_.emplace_back();
-    for (const auto top : state.tops) terminal(top).next_bytes(frames_[top].state, set);
+    for (const auto top : tops(id)) terminal(top).next_bytes(frames_[top].state, set);
     bytes_ += sizeof(ByteSet);
   }
   return (filters_[static_cast<std::size_t>(state.filter)][byte / 64] >> (byte % 64) & 1) != 0;
@@ -181,7 +224,7 @@ bool StateSpace::may_read(StateId id, std::uint8_t byte) {
 
 StateId StateSpace::computed_step(StateId id, std::uint8_t byte) {
   if (!may_read(id, byte)) return kDead;
-  from_ = states_[static_cast<std::size_t>(id)].tops;
+  from_.assign(tops(id).begin(), tops(id).end());
   for (const auto top : from_) {
     const Frame f = frames_[top];
     NodeState next;
@@ -218,8 +261,8 @@ StateId StateSpace::subset(std::span<const std::uint32_t> tops) {
 
 StateId StateSpace::canonical(StateId id, std::uint64_t longest) {
   const State& state = states_[static_cast<std::size_t>(id)];
-  if (state.tops.size() != 1 || state.complete) return id;
-  const Frame f = frames_[state.tops[0]];
+  if (state.top_count != 1 || state.complete) return id;
+  const Frame f = frames_[tops(id)[0]];
   const CharTerminal* string = machine_->nodes[f.node].terminal->json_string();
   if (string == nullptr) return id;
   const NodeState alike = string->canonical(f.state, longest);

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <unordered_map>
 #include <vector>
 
 #include "decode/grammar/machine.h"
@@ -62,7 +61,10 @@ class StateSpace {
   }
   bool complete(StateId state) const { return states_[static_cast<std::size_t>(state)].complete; }
   /// Indices of the frames of its terminals. Valid until the next state is made.
-  std::span<const std::uint32_t> tops(StateId state) const { return states_[static_cast<std::size_t>(state)].tops; }
+  std::span<const std::uint32_t> tops(StateId id) const {
+    const State& state = states_[static_cast<std::size_t>(id)];
+    return std::span(all_tops_).subspan(state.first_top, state.top_count);
+  }
   const Frame& frame(std::uint32_t index) const { return frames_[index]; }
   const Terminal& terminal(std::uint32_t top) const { return *machine_->nodes[frames_[top].node].terminal; }
   /// The state of some stacks of another, not complete.
@@ -73,11 +75,14 @@ class StateSpace {
   void clear();
   /// Forgets transitions only: states stay what they are.
   void forget_rows();
+  /// Forgets all states but these, and renames them.
+  void keep(std::span<StateId* const> states);
 
  private:
   static constexpr unsigned kFew = 6;  ///< transitions that are kept without a row
   struct State {
-    std::vector<std::uint32_t> tops;  ///< ascending
+    std::uint64_t hash = 0;
+    std::uint32_t first_top = 0, top_count = 0;  ///< ascending, in all_tops_
     std::int32_t row = -1, filter = -1;
     bool complete = false;
     std::uint8_t known = 0;
@@ -99,6 +104,7 @@ class StateSpace {
   bool first_seen(const Frame& frame);
   void spread();
   StateId intern();
+  void grow_slots();
   StateId make_step(StateId state, std::uint8_t byte);
   StateId computed_step(StateId state, std::uint8_t byte);
   bool may_read(StateId state, std::uint8_t byte);
@@ -108,7 +114,8 @@ class StateSpace {
   std::vector<std::uint16_t> depths_;
   FrameSet frame_set_{frames_};
   std::vector<State> states_;
-  std::unordered_multimap<std::uint64_t, StateId> state_ids_;
+  std::vector<std::uint32_t> all_tops_;
+  std::vector<StateId> slots_;  ///< open table of states by their hash; kDead: free
   std::vector<std::unique_ptr<Row>> rows_;
   std::vector<ByteSet> filters_;  ///< of states with many stacks: the bytes that some stack may read
   std::size_t bytes_ = 0, row_bytes_ = 0;
