@@ -9,23 +9,11 @@ namespace {
 
 constexpr std::string_view kClasses[] = {"Qwen2ForCausalLM"};
 
-constexpr HfName kNames[] = {
-    {"model.embed_tokens.weight", "token_embd.weight"},
-    {"model.norm.weight", "output_norm.weight"},
-    {"lm_head.weight", "output.weight"},
-    {"model.layers.{}.input_layernorm.weight", "blk.{}.attn_norm.weight"},
-    {"model.layers.{}.post_attention_layernorm.weight", "blk.{}.ffn_norm.weight"},
-    {"model.layers.{}.self_attn.q_proj.weight", "blk.{}.attn_q.weight"},
-    {"model.layers.{}.self_attn.k_proj.weight", "blk.{}.attn_k.weight"},
-    {"model.layers.{}.self_attn.v_proj.weight", "blk.{}.attn_v.weight"},
-    {"model.layers.{}.self_attn.o_proj.weight", "blk.{}.attn_output.weight"},
+constexpr auto kNames = hf::decoder_names_and({
     {"model.layers.{}.self_attn.q_proj.bias", "blk.{}.attn_q.bias"},
     {"model.layers.{}.self_attn.k_proj.bias", "blk.{}.attn_k.bias"},
     {"model.layers.{}.self_attn.v_proj.bias", "blk.{}.attn_v.bias"},
-    {"model.layers.{}.mlp.gate_proj.weight", "blk.{}.ffn_gate.weight"},
-    {"model.layers.{}.mlp.up_proj.weight", "blk.{}.ffn_up.weight"},
-    {"model.layers.{}.mlp.down_proj.weight", "blk.{}.ffn_down.weight"},
-};
+});
 
 Result<void> import_hf(const Metadata& config, Metadata& gguf) {
   KINGLET_TRY(bool sliding, config.flag_or("use_sliding_window", false));
