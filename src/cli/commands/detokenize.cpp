@@ -27,7 +27,6 @@ constexpr std::span<const OptionSpec> kSets[] = {kOptions};
 // around.
 Result<std::vector<TokenId>> read_ids(std::string_view text, const Tokenizer& tokenizer) {
   static constexpr std::string_view kBetween = " \t\r\n,";
-  const std::string all(text);
   if (const std::size_t key = text.find("\"ids\""); key != std::string_view::npos) text.remove_prefix(key + 5);
   if (const std::size_t open = text.find('['); open != std::string_view::npos) {
     const std::size_t close = text.find(']', open);
