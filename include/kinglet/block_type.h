@@ -26,6 +26,10 @@ struct CodeForm {
   const std::int8_t* codebook =
       nullptr;  ///< 2^bits entries; then `codes` gives indices into it, value = scale * codebook[code]
   ScaleForm scales = ScaleForm::kFloat32;
+  /// Where the type is a trellis (src/tensor/quantize/trellis.h): the 64 levels, and the bits a value in the file. The
+  /// codes that BlockType::codes gives are the levels themselves (`bits` is 8 then).
+  const std::int8_t* trellis = nullptr;
+  int trellis_bits = 0;
 };
 
 /// A tensor type of the GGUF format (or of Kinglet's own), for row-major data in blocks along the row.
@@ -55,13 +59,35 @@ struct BlockType {
   /// Null where Kinglet only reads the type.
   void (*encode)(const float* values, std::size_t blocks, const float* importance, std::byte* out) = nullptr;
 
+  /// Rounding with error compensation inside one block (GPTQ, arXiv 2210.17323, with the whole block as its "group").
+  /// All arrays are in coding order: entry j belongs to column coding_order[j % 32] + j / 32 * 32 of the block.
+  /// After column j was rounded with the error e = value - rounded, the later columns c of the block are reduced by
+  /// e * feedback[j * block_values + c], so with GPTQ's U (upper Cholesky factor of
+  /// the inverse Hessian) feedback[j][c] = U[j][c] / U[j][j]. Minimises sum weight[j] * e[j]^2 (GPTQ: 1 / U[j][j]^2) over all
+  /// codes and scales, as far as a search can. errors[j] = e[j] (for the columns after the block). Null for types
+  /// whose columns can be rounded one by one.
+  void (*encode_compensated)(const float* values, const float* feedback, const float* weights, std::byte* out,
+                             float* errors) = nullptr;
+  const std::uint8_t* coding_order = nullptr;  ///< 32 entries; null: ascending
+
+  /// Trellis types: block by block of 32 values, trellis_bits * 4 bytes of codes and a scale byte (trellis.h).
+  void (*trellis_parts)(const std::byte* data, std::size_t blocks, std::byte* codes, std::uint8_t* scales) = nullptr;
+
+  /// Kinglet's own types come in several block lengths under one name: the one for rows of `columns` values, null if
+  /// none fits. Null for types of one length. See fitting_block_type.
+  const BlockType* (*variant)(std::int64_t columns) = nullptr;
+  /// GGUF has no number for it: stored as I8 with its name in the metadata (docs/formats.md). gguf_id is only unique.
+  bool is_native = false;
+
   double bits_per_weight() const { return 8.0 * block_bytes / block_values; }
   std::uint64_t row_bytes(std::uint64_t values) const { return values / block_values * block_bytes; }
 };
 
 /// Every type, in alphabetical order.
 std::span<const BlockType* const> block_types();
-/// By name (any case) or GGUF number; null if there is none.
+/// The type, or the one of its family, for rows of `columns` values; null if they are not whole blocks of any.
+const BlockType* fitting_block_type(const BlockType& type, std::int64_t columns);
+/// By name (any case) or GGUF number (native types have none); null if there is none.
 const BlockType* find_block_type(std::string_view name);
 const BlockType* find_block_type(std::uint32_t gguf_id);
 

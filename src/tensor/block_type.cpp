@@ -21,8 +21,13 @@ const BlockType* find_block_type(std::string_view name) {
 
 const BlockType* find_block_type(std::uint32_t gguf_id) {
   for (const BlockType* type : block_types())
-    if (type->gguf_id == gguf_id) return type;
+    if (type->gguf_id == gguf_id && !type->is_native) return type;
   return nullptr;
+}
+
+const BlockType* fitting_block_type(const BlockType& type, std::int64_t columns) {
+  if (type.variant) return type.variant(columns);
+  return columns > 0 && columns % type.block_values == 0 ? &type : nullptr;
 }
 
 }  // namespace kinglet

@@ -67,10 +67,10 @@ const BlockType* converted_type(const TensorInfo& tensor, const BlockType& type)
   if (is_integer_type(*tensor.type) || !tensor.type->decode) return tensor.type;
   if (tensor.shape.size() < 2) return find_block_type("F32");
   if (is_lookup(tensor) && type.block_values > 1) return tensor.type->block_values == 1 ? tensor.type : &type;
-  if (tensor.columns() % type.block_values == 0) return &type;
+  if (const BlockType* fitting = fitting_block_type(type, tensor.columns())) return fitting;
   const BlockType* best = find_block_type("F16");
   for (const BlockType* each : block_types())
-    if (each->encode && !is_integer_type(*each) && tensor.columns() % each->block_values == 0 &&
+    if (each->encode && !each->is_native && !is_integer_type(*each) && tensor.columns() % each->block_values == 0 &&
         each->bits_per_weight() >= type.bits_per_weight() && each->bits_per_weight() < best->bits_per_weight())
       best = each;
   return best;
@@ -93,7 +93,7 @@ void note_fallbacks(const std::vector<PlannedTensor>& plans, const BlockType* ty
   if (!type) return;
   std::vector<std::pair<const BlockType*, std::pair<int, std::string>>> counts;
   for (const PlannedTensor& plan : plans) {
-    if (plan.info->shape.size() < 2 || is_lookup(*plan.info) || plan.to == type || is_integer_type(*plan.to)) continue;
+    if (plan.info->shape.size() < 2 || is_lookup(*plan.info) || plan.to->name == type->name || is_integer_type(*plan.to)) continue;
     auto found = std::find_if(counts.begin(), counts.end(), [&](const auto& entry) { return entry.first == plan.to; });
     if (found == counts.end()) found = counts.insert(counts.end(), {plan.to, {0, plan.info->name}});
     ++found->second.first;

@@ -5,6 +5,7 @@
 #include "base/reader.h"
 #include "base/try.h"
 #include "model/format/gguf.h"
+#include "model/format/native_types.h"
 #include "model/format/validate.h"
 
 namespace kinglet {
@@ -275,6 +276,7 @@ Result<GgufDirectory> parse(Reader& reader, std::span<const std::byte> bytes, st
   const std::uint64_t section = data > bytes.size() ? 0 : bytes.size() - data;
   KINGLET_CHECK(check_tiling(extents, alignment, section, file, data));
   for (const Extent& extent : extents) directory.offsets.push_back(data + extent.begin);
+  KINGLET_CHECK(resolve_native_types(directory.metadata, directory.tensors, file));
   return directory;
 }
 

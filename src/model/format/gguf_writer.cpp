@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "base/try.h"
 #include "model/format/gguf.h"
+#include "model/format/native_types.h"
 #include "model/format/validate.h"
 
 namespace kinglet {
@@ -110,7 +111,8 @@ class Writer final : public GgufWriter {
 
 }  // namespace
 
-std::string gguf_header(const Metadata& metadata, const std::vector<GgufWriter::Plan>& plans, std::uint64_t alignment) {
+std::string gguf_header(const Metadata& given, const std::vector<GgufWriter::Plan>& plans, std::uint64_t alignment) {
+  const Metadata metadata = with_native_types(given, plans);
   std::string out(kGgufMagic);
   put(out, kGgufVersion);
   put<std::uint64_t>(out, plans.size());
@@ -122,13 +124,20 @@ std::string gguf_header(const Metadata& metadata, const std::vector<GgufWriter::
   std::uint64_t offset = 0;
   for (const GgufWriter::Plan& plan : plans) {
     put_string(out, plan.name);
-    put(out, static_cast<std::uint32_t>(plan.shape.size()));
     std::uint64_t rows = 1;
-    for (std::size_t d = plan.shape.size(); d-- > 0;) put(out, static_cast<std::uint64_t>(plan.shape[d]));
     for (std::size_t d = 0; d + 1 < plan.shape.size(); ++d) rows *= static_cast<std::uint64_t>(plan.shape[d]);
-    put(out, plan.type->gguf_id);
+    const std::uint64_t bytes = rows * plan.type->row_bytes(static_cast<std::uint64_t>(plan.shape.back()));
+    if (plan.type->is_native) {  // a row of I8
+      put<std::uint32_t>(out, 1);
+      put(out, bytes);
+      put(out, find_block_type("I8")->gguf_id);
+    } else {
+      put(out, static_cast<std::uint32_t>(plan.shape.size()));
+      for (std::size_t d = plan.shape.size(); d-- > 0;) put(out, static_cast<std::uint64_t>(plan.shape[d]));
+      put(out, plan.type->gguf_id);
+    }
     put(out, offset);
-    offset = padded(offset + rows * plan.type->row_bytes(static_cast<std::uint64_t>(plan.shape.back())), alignment);
+    offset = padded(offset + bytes, alignment);
   }
   out.resize(padded(out.size(), alignment), '\0');
   return out;

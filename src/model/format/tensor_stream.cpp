@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <vector>
 
 #include "base/try.h"
@@ -66,15 +67,16 @@ Result<StreamResult> stream_tensor(const TensorStream& tensor, ThreadPool& pool,
   if (!info.type->decode || !tensor.to->encode)
     return fail(ErrorCode::kUnsupported,
                 quoted + " cannot go from " + std::string(info.type->name) + " to " + std::string(tensor.to->name));
-  // Blocks of all types have 1, 32 or 256 values, so kPiece is whole blocks of both.
+  const std::int64_t whole = std::lcm<std::int64_t>(info.type->block_values, tensor.to->block_values);
+  const std::int64_t piece = kPiece / whole * whole;
   std::vector<Share> shares(static_cast<std::size_t>(pool.size()));
   std::vector<std::byte> out;
-  for (std::int64_t begin = 0; begin < info.elements(); begin += kPiece * pool.size()) {
-    const std::int64_t count = std::min<std::int64_t>(kPiece * pool.size(), info.elements() - begin);
+  for (std::int64_t begin = 0; begin < info.elements(); begin += piece * pool.size()) {
+    const std::int64_t count = std::min<std::int64_t>(piece * pool.size(), info.elements() - begin);
     out.resize(tensor.to->row_bytes(static_cast<std::uint64_t>(count)));
     pool.run([&](int thread) {
-      const std::int64_t first = std::min<std::int64_t>(count, thread * kPiece);
-      const std::int64_t last = std::min<std::int64_t>(count, first + kPiece);
+      const std::int64_t first = std::min<std::int64_t>(count, thread * piece);
+      const std::int64_t last = std::min<std::int64_t>(count, first + piece);
       if (first < last)
         convert_share(tensor, begin + first, last - first,
                       out.data() + tensor.to->row_bytes(static_cast<std::uint64_t>(first)),

@@ -1,0 +1,112 @@
+#include "model/format/native_types.h"
+
+#include <charconv>
+#include <unordered_map>
+
+#include "base/limits.h"
+#include "base/try.h"
+#include "model/format/validate.h"
+
+namespace kinglet {
+namespace {
+
+std::string entry_of(const GgufWriter::Plan& plan) {
+  std::string text(plan.type->name);
+  for (std::size_t d = 0; d < plan.shape.size(); ++d) text += (d == 0 ? " " : "x") + std::to_string(plan.shape[d]);
+  return text + " " + plan.name;
+}
+
+struct Entry {
+  std::string_view type, name;
+  std::vector<std::int64_t> shape;
+};
+
+// "TYPE AxB NAME"; false where it is not of that form.
+bool parse(std::string_view text, Entry& entry) {
+  const std::size_t type_end = text.find(' ');
+  if (type_end == std::string_view::npos) return false;
+  const std::size_t shape_end = text.find(' ', type_end + 1);
+  if (shape_end == std::string_view::npos) return false;
+  entry.type = text.substr(0, type_end);
+  entry.name = text.substr(shape_end + 1);
+  std::string_view shape = text.substr(type_end + 1, shape_end - type_end - 1);
+  while (entry.shape.size() < static_cast<std::size_t>(limits::kDimensions)) {
+    std::int64_t size = 0;
+    const auto [end, error] = std::from_chars(shape.data(), shape.data() + shape.size(), size);
+    if (error != std::errc() || size < 1 || size > limits::kDimension) return false;
+    entry.shape.push_back(size);
+    shape.remove_prefix(static_cast<std::size_t>(end - shape.data()));
+    if (shape.empty()) return true;
+    if (shape.front() != 'x') return false;
+    shape.remove_prefix(1);
+  }
+  return false;
+}
+
+Result<void> apply(const Entry& entry, TensorInfo& tensor) {
+  const std::string quoted = "tensor '" + printable(tensor.name) + "'";
+  if (tensor.type->is_native) return fail(ErrorCode::kCorrupt, quoted + " stands twice in kinglet.codec");
+  if (tensor.type->name != "I8" || tensor.shape.size() != 1)
+    return fail(ErrorCode::kCorrupt, quoted + " has a type of Kinglet's own, but is not stored as a row of I8");
+  const BlockType* family = find_block_type(entry.type);
+  if (!family || !family->is_native)
+    return fail(ErrorCode::kUnsupported, quoted + " has the type '" + printable(entry.type) + "', which is not known",
+                "The file was made by a newer Kinglet, or is damaged.");
+  const BlockType* type = fitting_block_type(*family, entry.shape.back());
+  if (!type)
+    return fail(ErrorCode::kCorrupt, quoted + " has rows of " + std::to_string(entry.shape.back()) +
+                                         " values, which are not whole blocks of " + std::string(family->name));
+  KINGLET_TRY(const std::uint64_t bytes, tensor_bytes(tensor.name, *type, entry.shape));
+  if (bytes != tensor.bytes)
+    return fail(ErrorCode::kCorrupt, quoted + " has " + std::to_string(tensor.bytes) + " bytes, but its shape in " +
+                                         std::string(family->name) + " takes " + std::to_string(bytes));
+  tensor.type = type;
+  tensor.shape = entry.shape;
+  return {};
+}
+
+}  // namespace
+
+Metadata with_native_types(const Metadata& metadata, const std::vector<GgufWriter::Plan>& plans) {
+  std::vector<std::string> entries;
+  for (const GgufWriter::Plan& plan : plans)
+    if (plan.type && plan.type->is_native) entries.push_back(entry_of(plan));
+  if (entries.empty()) return metadata;
+  Metadata result = metadata;
+  const auto architecture = result.string_or("general.architecture", "");
+  if (architecture && !architecture->starts_with(kNativePrefix))
+    result.set_string("general.architecture", std::string(kNativePrefix) + *architecture);
+  result.set_strings(kCodecKey, std::move(entries));
+  return result;
+}
+
+Result<void> resolve_native_types(Metadata& metadata, std::vector<TensorInfo>& tensors, std::string_view file) {
+  if (!metadata.contains(kCodecKey)) return {};
+  const std::string place = std::string(file) + ", metadata";
+  KINGLET_TRY(const auto* entries, metadata.strings(kCodecKey));
+  std::unordered_map<std::string_view, TensorInfo*> by_name;
+  for (TensorInfo& tensor : tensors) by_name.emplace(tensor.name, &tensor);
+  for (const std::string& text : *entries) {
+    Entry entry;
+    if (!parse(text, entry))
+      return fail(ErrorCode::kCorrupt, "kinglet.codec has the entry '" + printable(text) + "'",
+                  std::string(kDamagedHint), place);
+    const auto found = by_name.find(entry.name);
+    if (found == by_name.end())
+      return fail(ErrorCode::kCorrupt, "kinglet.codec names '" + printable(entry.name) + "', which is no tensor here",
+                  std::string(kDamagedHint), place);
+    if (auto done = apply(entry, *found->second); !done) {
+      Error error = std::move(done).error();
+      error.place = place;
+      if (error.hint.empty()) error.hint = kDamagedHint;
+      return tl::unexpected(std::move(error));
+    }
+  }
+  metadata.erase(kCodecKey);
+  auto architecture = metadata.string_or("general.architecture", "");
+  if (architecture && architecture->starts_with(kNativePrefix))
+    metadata.set_string("general.architecture", architecture->substr(kNativePrefix.size()));
+  return {};
+}
+
+}  // namespace kinglet

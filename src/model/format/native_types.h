@@ -1,0 +1,24 @@
+// Tensors in Kinglet's own types inside GGUF, which has no numbers for them: each is a row of I8 values, and the key
+// kinglet.codec (an array of strings, "K3 576x1536 blk.0.ffn_down.weight": type, shape with the outermost dimension
+// first, name) says what they mean. general.architecture is "kinglet-ARCH" then, so that other readers refuse the file
+// by name.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "kinglet/checkpoint.h"
+
+namespace kinglet {
+
+inline constexpr std::string_view kCodecKey = "kinglet.codec";
+inline constexpr std::string_view kNativePrefix = "kinglet-";
+
+/// The metadata as it is written for these tensors: unchanged where all have a standard type.
+Metadata with_native_types(const Metadata& metadata, const std::vector<GgufWriter::Plan>& plans);
+
+/// The reverse, for what was read: gives the named tensors their type and shape and takes the keys away. kCorrupt where
+/// an entry does not fit its tensor to the byte, kUnsupported for a type that this Kinglet does not know.
+Result<void> resolve_native_types(Metadata& metadata, std::vector<TensorInfo>& tensors, std::string_view file);
+
+}  // namespace kinglet
