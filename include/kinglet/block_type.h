@@ -11,8 +11,9 @@ namespace kinglet {
 
 /// What is known of the scales (and minimums) of all blocks of a type, so that the kernels' tiles can keep them small.
 enum class ScaleForm {
-  kFloat32,    ///< any f32
-  kFloat16,    ///< each is exactly an f16 number
+  kFloat32,  ///< any f32
+  kFloat16,  ///< each is exactly an f16 number
+  kFloat8,  ///< each is 2^-8 times a number of 1 sign, 5 exponent and 2 fraction bits, the upper half of an f16 (tiles)
   kMultiples,  ///< in each block: f16 unit x integer in [-128, 127], exactly; BlockType::multiples gives both
 };
 
@@ -63,9 +64,9 @@ struct BlockType {
   /// All arrays are in coding order: entry j belongs to column coding_order[j % 32] + j / 32 * 32 of the block.
   /// After column j was rounded with the error e = value - rounded, the later columns c of the block are reduced by
   /// e * feedback[j * block_values + c], so with GPTQ's U (upper Cholesky factor of
-  /// the inverse Hessian) feedback[j][c] = U[j][c] / U[j][j]. Minimises sum weight[j] * e[j]^2 (GPTQ: 1 / U[j][j]^2) over all
-  /// codes and scales, as far as a search can. errors[j] = e[j] (for the columns after the block). Null for types
-  /// whose columns can be rounded one by one.
+  /// the inverse Hessian) feedback[j][c] = U[j][c] / U[j][j]. Minimises sum weight[j] * e[j]^2 (GPTQ: 1 / U[j][j]^2)
+  /// over all codes and scales, as far as a search can. errors[j] = e[j] (for the columns after the block). Null for
+  /// types whose columns can be rounded one by one.
   void (*encode_compensated)(const float* values, const float* feedback, const float* weights, std::byte* out,
                              float* errors) = nullptr;
   const std::uint8_t* coding_order = nullptr;  ///< 32 entries; null: ascending

@@ -93,7 +93,9 @@ void note_fallbacks(const std::vector<PlannedTensor>& plans, const BlockType* ty
   if (!type) return;
   std::vector<std::pair<const BlockType*, std::pair<int, std::string>>> counts;
   for (const PlannedTensor& plan : plans) {
-    if (plan.info->shape.size() < 2 || is_lookup(*plan.info) || plan.to->name == type->name || is_integer_type(*plan.to)) continue;
+    if (plan.info->shape.size() < 2 || is_lookup(*plan.info) || plan.to->name == type->name ||
+        is_integer_type(*plan.to))
+      continue;
     auto found = std::find_if(counts.begin(), counts.end(), [&](const auto& entry) { return entry.first == plan.to; });
     if (found == counts.end()) found = counts.insert(counts.end(), {plan.to, {0, plan.info->name}});
     ++found->second.first;

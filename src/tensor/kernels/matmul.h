@@ -44,7 +44,7 @@ struct PackPlan {
   int format = 0;                    ///< index of the tile format (src/tensor/kernels/tile_format.h)
   std::size_t tile_bytes = 0;        ///< bytes of one tile: 16 outputs, all inputs; a multiple of 16
   std::size_t source_row_bytes = 0;  ///< bytes of one row in the file's layout
-  std::int8_t codebook[16] = {};     ///< values of the 4-bit codes, where the format has a codebook
+  std::int8_t codebook[64] = {};     ///< values of the 4-bit codes, or a trellis's levels, where the format has them
   std::int64_t tiles() const { return (outputs + kTileRows - 1) / kTileRows; }
 };
 

@@ -36,9 +36,87 @@ inline __m256i merge(__m256i low, __m256i high, __m256i mask) {
   return _mm256_or_si256(low, _mm256_and_si256(move_bits<From, 4>(high), mask));
 }
 
+// Bits `mask` of `high`, the other bits of `low`.
+inline __m256i select(__m256i low, __m256i high, __m256i mask) {
+  return _mm256_xor_si256(low, _mm256_and_si256(_mm256_xor_si256(low, high), mask));
+}
+
+// A table of 16 values, or of the 64 levels of a trellis.
+struct Book {
+  __m256i part[4];
+};
+
+// Levels of one quad of a trellis. `choices`: as choices_before of matmul_avx512.cpp for the quads 0 to 3, as stored
+// for the others.
+template <TileFormat F, int Quad>
+inline __m256i trellis_quad(const unsigned char* block, const Book& book, __m256i choices) {
+  constexpr int kMemory = F.memory(), kFirst = F.width >= 5 ? 4 : F.width >= 3 ? 2 : 0;
+  const __m256i mask = _mm256_set1_epi8((2 << kMemory) - 1);
+  const unsigned char* at = block + 64;
+  __m256i index = move_bits<(Quad < 4 ? Quad : Quad - kMemory), 0>(choices);
+  if constexpr (kFirst == 4)
+    index = select(move_bits<Quad % 2 * 4, kMemory + 1>(line(at + 64 * (Quad / 2))), index, mask);
+  if constexpr (kFirst == 2)
+    index = select(move_bits<Quad % 4 * 2, kMemory + 1>(line(at + 64 * (Quad / 4))), index, mask);
+  if constexpr (F.width % 2 == 0)
+    index = select(index, move_bits<Quad, 5>(line(at + 64 * kFirst)), _mm256_set1_epi8(32));
+  const __m256i low = _mm256_and_si256(index, _mm256_set1_epi8(15));
+  const __m256i fourth = _mm256_slli_epi16(index, 3), fifth = _mm256_slli_epi16(index, 2);
+  const __m256i a =
+      _mm256_blendv_epi8(_mm256_shuffle_epi8(book.part[0], low), _mm256_shuffle_epi8(book.part[1], low), fourth);
+  const __m256i b =
+      _mm256_blendv_epi8(_mm256_shuffle_epi8(book.part[2], low), _mm256_shuffle_epi8(book.part[3], low), fourth);
+  return _mm256_blendv_epi8(a, b, fifth);
+}
+
+template <TileFormat F>
+inline void unpack_trellis(const unsigned char* block, const Book& book, __m256i (&codes)[8]) {
+  const __m256i choices = line(block);
+  __m256i before = choices;
+  if constexpr (F.memory() > 0) {
+    before =
+        select(_mm256_slli_epi16(choices, F.memory()), _mm256_srli_epi16(_mm256_slli_epi32(choices, 8), 8 - F.memory()),
+               _mm256_set1_epi8((1 << F.memory()) - 1));
+  }
+  codes[0] = trellis_quad<F, 0>(block, book, before);
+  codes[1] = trellis_quad<F, 1>(block, book, before);
+  codes[2] = trellis_quad<F, 2>(block, book, before);
+  codes[3] = trellis_quad<F, 3>(block, book, before);
+  codes[4] = trellis_quad<F, 4>(block, book, choices);
+  codes[5] = trellis_quad<F, 5>(block, book, choices);
+  codes[6] = trellis_quad<F, 6>(block, book, choices);
+  codes[7] = trellis_quad<F, 7>(block, book, choices);
+}
+
 // Codes of half a block, quad by quad: unsigned as stored, or signed where 8 bits are needed.
 template <TileFormat F>
-inline void unpack_codes(const unsigned char* block, __m256i book, __m256i (&codes)[8]) {
+inline void unpack_codes(const unsigned char* block, const Book& book, __m256i (&codes)[8]) {
+  if constexpr (F.trellis) return unpack_trellis<F>(block, book, codes);
+  if constexpr (F.width <= 3) {
+    const __m256i low = _mm256_set1_epi8(3);
+    KINGLET_UNROLL for (int i = 0; i < 2; ++i) {
+      const __m256i four = line(block + 64 * i);
+      codes[4 * i] = _mm256_and_si256(four, low);
+      codes[4 * i + 1] = _mm256_and_si256(_mm256_srli_epi16(four, 2), low);
+      codes[4 * i + 2] = _mm256_and_si256(_mm256_srli_epi16(four, 4), low);
+      codes[4 * i + 3] = _mm256_and_si256(_mm256_srli_epi16(four, 6), low);
+    }
+    if constexpr (F.width == 3) {
+      const __m256i bits = line(block + 128), mask = _mm256_set1_epi8(4);
+      const auto add = [&](__m256i& code, __m256i moved) {
+        code = _mm256_or_si256(code, _mm256_and_si256(moved, mask));
+      };
+      add(codes[0], move_bits<0, 2>(bits));
+      add(codes[1], move_bits<1, 2>(bits));
+      add(codes[2], bits);
+      add(codes[3], move_bits<3, 2>(bits));
+      add(codes[4], move_bits<4, 2>(bits));
+      add(codes[5], move_bits<5, 2>(bits));
+      add(codes[6], move_bits<6, 2>(bits));
+      add(codes[7], move_bits<7, 2>(bits));
+    }
+    return;
+  }
   if constexpr (F.width == 8) {
     const __m256i bias = _mm256_set1_epi8(static_cast<char>(0x80));
     KINGLET_UNROLL for (int quad = 0; quad < 8; ++quad) codes[quad] = _mm256_xor_si256(line(block + 64 * quad), bias);
@@ -51,7 +129,7 @@ inline void unpack_codes(const unsigned char* block, __m256i book, __m256i (&cod
     codes[2 * i + 1] = _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble);
   }
   if constexpr (F.codebook) {
-    KINGLET_UNROLL for (int quad = 0; quad < 8; ++quad) codes[quad] = _mm256_shuffle_epi8(book, codes[quad]);
+    KINGLET_UNROLL for (int quad = 0; quad < 8; ++quad) codes[quad] = _mm256_shuffle_epi8(book.part[0], codes[quad]);
   }
   if constexpr (F.width == 5) {
     const __m256i bits = line(block + 256), mask = _mm256_set1_epi8(16);
@@ -86,6 +164,10 @@ inline __m256 load_scale(const unsigned char* from, int half, __m256 unit) {
   from += half * kHalfLanes * F.scale_size();
   if constexpr (F.scales == ScaleForm::kFloat16) return halves(from);
   if constexpr (F.scales == ScaleForm::kFloat32) return _mm256_loadu_ps(reinterpret_cast<const float*>(from));
+  if constexpr (F.scales == ScaleForm::kFloat8) {
+    const __m128i words = _mm_cvtepu8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+    return _mm256_mul_ps(_mm256_cvtph_ps(_mm_slli_epi16(words, 8)), _mm256_set1_ps(0x1p-8f));
+  }
   const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
   return _mm256_mul_ps(unit, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)));
 }
@@ -93,9 +175,9 @@ inline __m256 load_scale(const unsigned char* from, int half, __m256 unit) {
 // Exact sums over the quads [First, Last), starting from the bias times minus the sum of the activations' codes.
 template <TileFormat F, int First, int Last>
 inline __m256i dot(__m256i negative_sum, const __m256i (&codes)[8], const QuantizedBlock& q) {
-  constexpr bool kSigned = F.width == 8 || F.codebook;
+  constexpr bool kSigned = F.width == 8 || F.table();
   // Products of two codes that fit 16 bits: 2 * 15 * 127 * 8, 2 * 31 * 127 * 4, 2 * 63 * 127 * 2, 2 * 128 * 127.
-  constexpr int kFitting = kSigned ? 1 : F.width == 4 ? 8 : F.width == 5 ? 4 : 2;
+  constexpr int kFitting = kSigned ? 1 : F.width <= 4 ? 8 : F.width == 5 ? 4 : 2;
   const __m256i ones = _mm256_set1_epi16(1);
   __m256i sum = _mm256_setzero_si256();
   if constexpr (F.biased && !kSigned) sum = _mm256_slli_epi32(negative_sum, F.width - 1);
@@ -190,9 +272,12 @@ struct Kernels {
   static inline void run(const unsigned char* tile, std::int64_t units, const unsigned char* x, std::size_t x_stride,
                          const std::int8_t* codebook, bool prefetch, float* sums) {
     constexpr TileFormat F = kTileFormats[Format];
-    __m256i book = _mm256_setzero_si256();
-    if constexpr (F.codebook)
-      book = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codebook)));
+    Book book = {};
+    KINGLET_UNROLL for (int part = 0; part < (F.trellis    ? 4
+                                              : F.codebook ? 1
+                                                           : 0);
+                        ++part) book.part[part] =
+        _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codebook + 16 * part)));
     __m256 totals[2][R];
     KINGLET_UNROLL for (int r = 0; r < R; ++r) {
       totals[0][r] = _mm256_load_ps(sums + kLanes * r);
@@ -303,12 +388,36 @@ void Kernels::quantize_blocks(const float* x, std::int64_t blocks, QuantizedBloc
   }
 }
 
+// Codes of 2 or 3 bits.
+inline void interleave_narrow(const __m256i (&quads)[8], int width, unsigned char* out) {
+  const __m256i pair = _mm256_set1_epi8(3), bit = _mm256_set1_epi8(4);
+  KINGLET_UNROLL for (int i = 0; i < 2; ++i) {
+    __m256i bits = _mm256_setzero_si256();
+    KINGLET_UNROLL for (int quad = 3; quad >= 0; --quad) {
+      bits = _mm256_slli_epi16(bits, 2);  // the upper bits of a byte are still clear
+      bits = _mm256_or_si256(bits, _mm256_and_si256(quads[4 * i + quad], pair));
+    }
+    store(out + 64 * i, bits);
+  }
+  if (width == 2) return;
+  __m256i bits = _mm256_setzero_si256();
+  KINGLET_UNROLL for (int quad = 7; quad >= 0; --quad) {
+    bits = _mm256_add_epi8(bits, bits);
+    bits = _mm256_or_si256(bits, _mm256_srli_epi16(_mm256_and_si256(quads[quad], bit), 2));
+  }
+  store(out + 128, bits);
+}
+
 void Kernels::interleave(const std::uint8_t* rows, std::size_t stride, int width, unsigned char* out) {
   for (int half = 0; half < 2; ++half, rows += 8 * stride, out += 32) {
     __m256i quads[8];
     transpose_rows(rows, stride, quads);
     if (width == 8) {
       KINGLET_UNROLL for (int quad = 0; quad < 8; ++quad) store(out + 64 * quad, quads[quad]);
+      continue;
+    }
+    if (width <= 3) {
+      interleave_narrow(quads, width, out);
       continue;
     }
     const __m256i low = _mm256_set1_epi8(15), bit = _mm256_set1_epi8(16), pair = _mm256_set1_epi8(48);

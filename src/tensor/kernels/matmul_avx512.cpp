@@ -31,9 +31,45 @@ inline __m512i move_bits(__m512i bytes) {
   return bytes;
 }
 
-// The upper bits of the codes: those of all quads (width 5) or of quads 4 Line .. 4 Line + 3 (width 6).
+// Bits `mask` of `high`, the other bits of `low`.
+inline __m512i select(__m512i low, __m512i high, __m512i mask) {
+  return _mm512_ternarylogic_epi32(mask, high, low, 0xCA);
+}
+
+// The choice bits of a trellis, moved up: bit b of a byte becomes bit b + memory, and below stand those of the end of
+// the byte before it (none before a row's first byte).
+template <TileFormat F>
+inline __m512i choices_before(__m512i choices) {
+  if constexpr (F.memory() == 0) return choices;
+  const __m512i before = _mm512_srli_epi16(_mm512_slli_epi32(choices, 8), 8 - F.memory());
+  return select(_mm512_slli_epi16(choices, F.memory()), before, _mm512_set1_epi8((1 << F.memory()) - 1));
+}
+
+// Levels of the quads 2 Pair and 2 Pair + 1 of a trellis; vpermb looks at six bits only.
+template <TileFormat F, int Quad>
+inline __m512i trellis_quad(const unsigned char* block, __m512i book, __m512i choices) {
+  constexpr int kMemory = F.memory(), kFirst = F.width >= 5 ? 4 : F.width >= 3 ? 2 : 0;
+  const __m512i field = move_bits<(Quad < 4 ? Quad : Quad - kMemory), 0>(choices);
+  const __m512i mask = _mm512_set1_epi8((2 << kMemory) - 1);
+  const unsigned char* at = block + 64;
+  __m512i index = field;
+  if constexpr (kFirst == 4)
+    index = select(move_bits<Quad % 2 * 4, kMemory + 1>(line(at + 64 * (Quad / 2))), index, mask);
+  if constexpr (kFirst == 2)
+    index = select(move_bits<Quad % 4 * 2, kMemory + 1>(line(at + 64 * (Quad / 4))), index, mask);
+  if constexpr (F.width % 2 == 0)
+    index = select(index, move_bits<Quad, 5>(line(at + 64 * kFirst)), _mm512_set1_epi8(32));
+  return _mm512_permutexvar_epi8(index, book);
+}
+
+// The upper bits of the codes: those of all quads (width 3, 5) or of quads 4 Line .. 4 Line + 3 (width 6, trellises).
+template <TileFormat F>
+constexpr bool kTwoUppers = F.trellis || F.width == 6;
+
 template <TileFormat F, int Line>
 inline __m512i upper_bits(const unsigned char* block) {
+  if constexpr (F.trellis) return Line == 0 ? choices_before<F>(line(block)) : line(block);
+  if constexpr (F.width == 3) return line(block + 128);
   if constexpr (F.width == 5) return line(block + 256);
   if constexpr (F.width == 6) return line(block + 256 + 64 * Line);
   return _mm512_setzero_si512();
@@ -45,6 +81,21 @@ inline void unpack_pair(const unsigned char* block, __m512i book, __m512i upper,
   if constexpr (F.width == 8) {
     first = line(block + 128 * Pair);
     second = line(block + 128 * Pair + 64);
+    return;
+  }
+  if constexpr (F.trellis) {
+    first = trellis_quad<F, 2 * Pair>(block, book, upper);
+    second = trellis_quad<F, 2 * Pair + 1>(block, book, upper);
+    return;
+  }
+  if constexpr (F.width <= 3) {
+    const __m512i both = line(block + 64 * (Pair / 2)), low = _mm512_set1_epi8(3), high = _mm512_set1_epi8(4);
+    first = _mm512_and_si512(move_bits<4 * (Pair % 2), 0>(both), low);
+    second = _mm512_and_si512(move_bits<4 * (Pair % 2) + 2, 0>(both), low);
+    if constexpr (F.width == 3) {
+      first = merge(first, move_bits<2 * Pair, 2>(upper), high);
+      second = merge(second, move_bits<2 * Pair + 1, 2>(upper), high);
+    }
     return;
   }
   const __m512i nibble = _mm512_set1_epi8(15), both = line(block + 64 * Pair);
@@ -71,7 +122,7 @@ inline void unpack_codes(const unsigned char* block, __m512i book, __m512i (&cod
   const __m512i low = upper_bits<F, 0>(block);
   unpack_pair<F, 0>(block, book, low, codes[0], codes[1]);
   unpack_pair<F, 1>(block, book, low, codes[2], codes[3]);
-  const __m512i high = F.width == 6 ? upper_bits<F, 1>(block) : low;
+  const __m512i high = kTwoUppers<F> ? upper_bits<F, 1>(block) : low;
   unpack_pair<F, 2>(block, book, high, codes[4], codes[5]);
   unpack_pair<F, 3>(block, book, high, codes[6], codes[7]);
 }
@@ -84,6 +135,10 @@ template <TileFormat F>
 inline __m512 load_scale(const unsigned char* from, __m512 unit) {
   if constexpr (F.scales == ScaleForm::kFloat16) return halves(from);
   if constexpr (F.scales == ScaleForm::kFloat32) return _mm512_loadu_ps(from);
+  if constexpr (F.scales == ScaleForm::kFloat8) {
+    const __m256i words = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+    return _mm512_mul_ps(_mm512_cvtph_ps(_mm256_slli_epi16(words, 8)), _mm512_set1_ps(0x1p-8f));
+  }
   const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
   return _mm512_mul_ps(unit, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)));
 }
@@ -97,8 +152,8 @@ inline __m512i broadcast_int(const void* from) {
 // What the accumulation of a biased format starts from: bias * (minus the sum of the activations' codes).
 template <TileFormat F>
 inline __m512i start(__m512i negative_sum) {
-  constexpr int kBiasBits = F.codebook ? 7 : F.width - 1;
-  if constexpr (F.biased || F.codebook) return _mm512_slli_epi32(negative_sum, kBiasBits);
+  constexpr int kBiasBits = F.table() ? 7 : F.width - 1;
+  if constexpr (F.biased || F.table()) return _mm512_slli_epi32(negative_sum, kBiasBits);
   return _mm512_setzero_si512();
 }
 
@@ -221,7 +276,7 @@ inline void add_block_pair(const unsigned char* const (&blocks)[kPair], __m512i 
       }
     }
   }
-  if constexpr (F.width == 6) KINGLET_UNROLL for (int t = 0; t < kPair; ++t) upper[t] = upper_bits<F, 1>(blocks[t]);
+  if constexpr (kTwoUppers<F>) KINGLET_UNROLL for (int t = 0; t < kPair; ++t) upper[t] = upper_bits<F, 1>(blocks[t]);
   add_pair<F, R, 2>(blocks, book, upper, q, sums);
   add_pair<F, R, 3>(blocks, book, upper, q, sums);
   KINGLET_UNROLL for (int t = 0; t < kPair; ++t) {
@@ -260,6 +315,8 @@ inline __m512 load_weights(const unsigned char* from) {
 // Made unsigned, as vpdpbusd wants it.
 template <TileFormat F>
 inline __m512i load_codebook(const std::int8_t* codebook) {
+  if constexpr (F.trellis)
+    return _mm512_xor_si512(_mm512_loadu_si512(codebook), _mm512_set1_epi8(static_cast<char>(0x80)));
   if constexpr (!F.codebook) return _mm512_setzero_si512();
   return _mm512_broadcast_i32x4(_mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codebook)),
                                               _mm_set1_epi8(static_cast<char>(0x80))));
@@ -401,6 +458,26 @@ inline void transpose_rows(const std::uint8_t* rows, std::size_t stride, __m512i
   }
 }
 
+// Codes of 2 or 3 bits, from quads.
+inline void interleave_narrow(const __m512i (&quads)[8], int width, unsigned char* out) {
+  const __m512i pair = _mm512_set1_epi8(3), bit = _mm512_set1_epi8(4);
+  KINGLET_UNROLL for (int line_index = 0; line_index < 2; ++line_index) {
+    __m512i bits = _mm512_setzero_si512();
+    KINGLET_UNROLL for (int quad = 3; quad >= 0; --quad) {
+      bits = _mm512_slli_epi16(bits, 2);  // the upper bits of a byte are still clear
+      bits = _mm512_or_si512(bits, _mm512_and_si512(quads[4 * line_index + quad], pair));
+    }
+    _mm512_storeu_si512(out + 64 * line_index, bits);
+  }
+  if (width == 2) return;
+  __m512i bits = _mm512_setzero_si512();
+  KINGLET_UNROLL for (int quad = 7; quad >= 0; --quad) {
+    bits = _mm512_add_epi8(bits, bits);
+    bits = _mm512_or_si512(bits, _mm512_srli_epi16(_mm512_and_si512(quads[quad], bit), 2));
+  }
+  _mm512_storeu_si512(out + 128, bits);
+}
+
 // 16 rows x 8 quads of 4 bytes, transposed to 8 lines of 16 quads, then narrowed.
 void Kernels::interleave(const std::uint8_t* rows, std::size_t stride, int width, unsigned char* out) {
   __m512i quads[8];
@@ -409,6 +486,7 @@ void Kernels::interleave(const std::uint8_t* rows, std::size_t stride, int width
     KINGLET_UNROLL for (int quad = 0; quad < 8; ++quad) _mm512_storeu_si512(out + 64 * quad, quads[quad]);
     return;
   }
+  if (width <= 3) return interleave_narrow(quads, width, out);
   const __m512i low = _mm512_set1_epi8(15);
   KINGLET_UNROLL for (int i = 0; i < 4; ++i) {
     const __m512i upper = _mm512_slli_epi16(_mm512_and_si512(quads[2 * i + 1], low), 4);

@@ -24,7 +24,7 @@ struct MatmulCall {
   int rows;
   float* y;
   std::size_t y_stride;         ///< floats
-  const std::int8_t* codebook;  ///< 16 values, where the format has one
+  const std::int8_t* codebook;  ///< 16 values, or the 64 levels of a trellis, where the format has them
 };
 
 struct MatmulKernels {

@@ -33,11 +33,80 @@ inline uint8x16_t upper_bits(uint8x16_t bits) {
   return vandq_u8(moved, vdupq_n_u8(48));
 }
 
+// Moves the bits from position `From` of each byte to position `To`.
+template <int From, int To>
+inline uint8x16_t move_bits(uint8x16_t bytes) {
+  if constexpr (From > To) return vshrq_n_u8(bytes, From - To);
+  if constexpr (From < To) return vshlq_n_u8(bytes, To - From);
+  return bytes;
+}
+
+// Levels of one quad of a trellis. `choices`: as choices_before of matmul_avx512.cpp for the quads 0 to 3, as stored
+// for the others.
+template <TileFormat F, int Quad>
+inline int8x16_t trellis_quad(const unsigned char* block, const int8x16x4_t& book, uint8x16_t choices) {
+  constexpr int kMemory = F.memory(), kFirst = F.width >= 5 ? 4 : F.width >= 3 ? 2 : 0;
+  const uint8x16_t mask = vdupq_n_u8((2 << kMemory) - 1);
+  const unsigned char* at = block + 64;
+  uint8x16_t index = move_bits<(Quad < 4 ? Quad : Quad - kMemory), 0>(choices);
+  if constexpr (kFirst == 4)
+    index = vbslq_u8(mask, index, move_bits<Quad % 2 * 4, kMemory + 1>(line(at + 64 * (Quad / 2))));
+  if constexpr (kFirst == 2)
+    index = vbslq_u8(mask, index, move_bits<Quad % 4 * 2, kMemory + 1>(line(at + 64 * (Quad / 4))));
+  if constexpr (F.width % 2 == 0) index = vbslq_u8(vdupq_n_u8(32), move_bits<Quad, 5>(line(at + 64 * kFirst)), index);
+  return vqtbl4q_s8(book, vandq_u8(index, vdupq_n_u8(63)));
+}
+
+template <TileFormat F>
+inline void unpack_trellis(const unsigned char* block, const int8x16x4_t& book, int8x16_t (&codes)[8]) {
+  const uint8x16_t choices = line(block);
+  uint8x16_t before = choices;
+  if constexpr (F.memory() > 0) {
+    const uint8x16_t earlier = vreinterpretq_u8_u32(vshlq_n_u32(vreinterpretq_u32_u8(choices), 8));
+    before = vorrq_u8(vshlq_n_u8(choices, F.memory()), vshrq_n_u8(earlier, 8 - F.memory()));
+  }
+  codes[0] = trellis_quad<F, 0>(block, book, before);
+  codes[1] = trellis_quad<F, 1>(block, book, before);
+  codes[2] = trellis_quad<F, 2>(block, book, before);
+  codes[3] = trellis_quad<F, 3>(block, book, before);
+  codes[4] = trellis_quad<F, 4>(block, book, choices);
+  codes[5] = trellis_quad<F, 5>(block, book, choices);
+  codes[6] = trellis_quad<F, 6>(block, book, choices);
+  codes[7] = trellis_quad<F, 7>(block, book, choices);
+}
+
+// The 2- and 3-bit codes.
+template <TileFormat F>
+inline void unpack_narrow(const unsigned char* block, uint8x16_t (&stored)[8]) {
+  const uint8x16_t low = vdupq_n_u8(3);
+  KINGLET_UNROLL for (int i = 0; i < 2; ++i) {
+    const uint8x16_t four = line(block + 64 * i);
+    stored[4 * i] = vandq_u8(four, low);
+    stored[4 * i + 1] = vandq_u8(vshrq_n_u8(four, 2), low);
+    stored[4 * i + 2] = vandq_u8(vshrq_n_u8(four, 4), low);
+    stored[4 * i + 3] = vshrq_n_u8(four, 6);
+  }
+  if constexpr (F.width == 3) {
+    const uint8x16_t bits = line(block + 128), mask = vdupq_n_u8(4);
+    stored[0] = vorrq_u8(stored[0], vandq_u8(move_bits<0, 2>(bits), mask));
+    stored[1] = vorrq_u8(stored[1], vandq_u8(move_bits<1, 2>(bits), mask));
+    stored[2] = vorrq_u8(stored[2], vandq_u8(bits, mask));
+    stored[3] = vorrq_u8(stored[3], vandq_u8(move_bits<3, 2>(bits), mask));
+    stored[4] = vorrq_u8(stored[4], vandq_u8(move_bits<4, 2>(bits), mask));
+    stored[5] = vorrq_u8(stored[5], vandq_u8(move_bits<5, 2>(bits), mask));
+    stored[6] = vorrq_u8(stored[6], vandq_u8(move_bits<6, 2>(bits), mask));
+    stored[7] = vorrq_u8(stored[7], vandq_u8(move_bits<7, 2>(bits), mask));
+  }
+}
+
 // Codes of a quarter of a block, quad by quad: as stored, or signed where 8 bits are needed.
 template <TileFormat F>
-inline void unpack_codes(const unsigned char* block, int8x16_t book, int8x16_t (&codes)[8]) {
+inline void unpack_codes(const unsigned char* block, const int8x16x4_t& book, int8x16_t (&codes)[8]) {
+  if constexpr (F.trellis) return unpack_trellis<F>(block, book, codes);
   uint8x16_t stored[8];
-  if constexpr (F.width == 8) {
+  if constexpr (F.width <= 3) {
+    unpack_narrow<F>(block, stored);
+  } else if constexpr (F.width == 8) {
     KINGLET_UNROLL for (int quad = 0; quad < 8; ++quad) stored[quad] =
         veorq_u8(line(block + 64 * quad), vdupq_n_u8(128));
   } else {
@@ -68,7 +137,7 @@ inline void unpack_codes(const unsigned char* block, int8x16_t book, int8x16_t (
     }
   }
   KINGLET_UNROLL for (int quad = 0; quad < 8; ++quad) {
-    codes[quad] = F.codebook ? vqtbl1q_s8(book, stored[quad]) : vreinterpretq_s8_u8(stored[quad]);
+    codes[quad] = F.codebook ? vqtbl1q_s8(book.val[0], stored[quad]) : vreinterpretq_s8_u8(stored[quad]);
   }
 }
 
@@ -82,6 +151,10 @@ inline float32x4_t load_scale(const unsigned char* from, int quarter, float32x4_
   if constexpr (F.scales == ScaleForm::kFloat32) return vreinterpretq_f32_u8(vld1q_u8(from));
   std::uint32_t bytes;
   __builtin_memcpy(&bytes, from, sizeof bytes);
+  if constexpr (F.scales == ScaleForm::kFloat8) {
+    const uint16x8_t words = vshll_n_u8(vreinterpret_u8_u32(vdup_n_u32(bytes)), 8);
+    return vmulq_n_f32(vcvt_f32_f16(vreinterpret_f16_u16(vget_low_u16(words))), 0x1p-8f);
+  }
   const int16x4_t words = vget_low_s16(vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(bytes))));
   return vmulq_f32(unit, vcvtq_f32_s32(vmovl_s16(words)));
 }
@@ -179,7 +252,11 @@ struct Kernels {
   static inline void run(const unsigned char* tile, std::int64_t units, const unsigned char* x, std::size_t x_stride,
                          const std::int8_t* codebook, bool prefetch, float* sums) {
     constexpr TileFormat F = kTileFormats[Format];
-    const int8x16_t book = F.codebook ? vld1q_s8(codebook) : vdupq_n_s8(0);
+    int8x16x4_t book = {};
+    KINGLET_UNROLL for (int part = 0; part < (F.trellis    ? 4
+                                              : F.codebook ? 1
+                                                           : 0);
+                        ++part) book.val[part] = vld1q_s8(codebook + 16 * part);
     float32x4_t totals[kQuarters][R];
     KINGLET_UNROLL for (int r = 0; r < R; ++r) {
       KINGLET_UNROLL for (int o = 0; o < kQuarters; ++o) totals[o][r] = vld1q_f32(sums + kLanes * r + 4 * o);
@@ -290,6 +367,19 @@ void Kernels::interleave(const std::uint8_t* rows, std::size_t stride, int width
     }
     if (width == 8) {
       KINGLET_UNROLL for (int quad = 0; quad < 8; ++quad) vst1q_u8(out + 64 * quad, quads[quad]);
+      continue;
+    }
+    if (width <= 3) {
+      KINGLET_UNROLL for (int i = 0; i < 2; ++i) {
+        uint8x16_t bits = vdupq_n_u8(0);
+        KINGLET_UNROLL for (int quad = 3; quad >= 0; --quad) bits =
+            vorrq_u8(vshlq_n_u8(bits, 2), vandq_u8(quads[4 * i + quad], vdupq_n_u8(3)));
+        vst1q_u8(out + 64 * i, bits);
+      }
+      uint8x16_t bits = vdupq_n_u8(0);
+      KINGLET_UNROLL for (int quad = 7; quad >= 0; --quad) bits =
+          vorrq_u8(vshlq_n_u8(bits, 1), vandq_u8(vshrq_n_u8(quads[quad], 2), vdupq_n_u8(1)));
+      if (width == 3) vst1q_u8(out + 128, bits);
       continue;
     }
     KINGLET_UNROLL for (int i = 0; i < 4; ++i)

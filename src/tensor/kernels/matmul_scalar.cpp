@@ -21,7 +21,7 @@ float block_value(const unsigned char* block, float unit, float minimum_unit, in
     std::int32_t sum = 0;
     for (int i = group * F.group; i < (group + 1) * F.group; ++i) {
       const int stored = stored_code<F>(block, lane, i);
-      sum += (F.codebook ? codebook[stored] : stored - F.bias()) * q.codes[i];
+      sum += (F.table() ? codebook[stored] : stored - F.bias()) * q.codes[i];
     }
     const float scale = group_scale<F>(block + F.code_bytes(), unit, group, lane);
     value = group == 0 ? static_cast<float>(sum) * scale : std::fma(static_cast<float>(sum), scale, value);
@@ -96,6 +96,16 @@ struct Kernels {
         unsigned char* to = out + 4 * lane + i;
         if (width == 8) {
           for (int quad = 0; quad < 8; ++quad) to[64 * quad] = row[4 * quad + i];
+          continue;
+        }
+        if (width <= 3) {
+          for (int quad = 0; quad < 8; ++quad) {
+            unsigned char& low = to[64 * (quad / 4)];
+            low = static_cast<unsigned char>((quad % 4 == 0 ? 0 : low) | (row[4 * quad + i] & 3) << (quad % 4 * 2));
+            if (width == 2) continue;
+            unsigned char& high = to[128];
+            high = static_cast<unsigned char>((quad == 0 ? 0 : high) | (row[4 * quad + i] >> 2 & 1) << quad);
+          }
           continue;
         }
         for (int line = 0; line < 4; ++line)

@@ -9,6 +9,7 @@
 #include "tensor/kernels/matmul.h"
 #include "tensor/kernels/matmul_kernels.h"
 #include "tensor/kernels/pack_tile-inl.h"
+#include "tensor/quantize/trellis.h"
 
 namespace kinglet {
 namespace {
@@ -17,6 +18,7 @@ constexpr int kUnitInputs = 256;  // of the formats with kMultiples
 
 bool holds(const TileFormat& format, const BlockType& type) {
   const CodeForm& form = type.form;
+  if (format.trellis) return form.trellis && type.trellis_parts && form.trellis_bits == format.width;
   if (format.codebook) {
     if (!form.codebook || form.bits > 4) return false;
   } else if (form.codebook) {
@@ -90,6 +92,11 @@ struct Spread {
   void read(const BlockType& type, const TileFormat& format, int lane, const std::byte* data, std::size_t count) {
     const std::size_t some_blocks = count / type.block_values;
     std::int8_t* to = codes.data() + lane * inputs;
+    if (format.trellis) {  // the codes of 32 values take width * 4 bytes
+      type.trellis_parts(data, some_blocks, reinterpret_cast<std::byte*>(to),
+                         reinterpret_cast<std::uint8_t*>(scale_multiples.data()) + lane * groups);
+      return;
+    }
     type.codes(data, some_blocks, to, scales.data() + lane * groups, minimums.data() + lane * groups);
     if (format.scales == ScaleForm::kMultiples) {
       type.multiples(data, some_blocks, units.data() + lane * blocks, minimum_units.data() + lane * blocks,
@@ -124,6 +131,12 @@ unsigned char* put_scales(const TileFormat& format, const std::vector<float>& va
   return out + kTileLanes * format.scale_size();
 }
 
+void put_trellis(const std::uint8_t* codes, std::size_t stride, int width, unsigned char* out) {
+  for (int part = 0; part < width; ++part)
+    for (int lane = 0; lane < kTileLanes; ++lane)
+      std::memcpy(out + 64 * part + 4 * lane, codes + lane * stride + 4 * part, 4);
+}
+
 unsigned char* put_units(const MatmulKernels& kernels, const BlockType& type, const TileFormat& format,
                          const Spread& spread, std::size_t count, unsigned char* out) {
   for (std::size_t input = 0; input < count; input += kBlockInputs) {
@@ -132,8 +145,11 @@ unsigned char* put_units(const MatmulKernels& kernels, const BlockType& type, co
       if (format.minimum) put_halves(spread.minimum_units.data() + input / kUnitInputs, spread.blocks, out + 32);
       out += format.header_bytes();
     }
-    kernels.interleave(reinterpret_cast<const std::uint8_t*>(spread.codes.data()) + input, spread.inputs, format.width,
-                       out);
+    const auto* codes = reinterpret_cast<const std::uint8_t*>(spread.codes.data());
+    if (format.trellis)
+      put_trellis(codes + input / kBlockInputs * 4 * format.width, spread.inputs, format.width, out);
+    else
+      kernels.interleave(codes + input, spread.inputs, format.width, out);
     out += format.code_bytes();
     for (const bool minimum : {false, true}) {
       if (minimum && !format.minimum) break;
@@ -209,7 +225,7 @@ void unpack_codes(const PackPlan& plan, const unsigned char* at, int lane, float
             F.minimum ? group_scale<F>(at + F.code_bytes() + F.scale_bytes(), minimum_unit, group, lane) : 0.0f;
         for (int i = group * F.group; i < (group + 1) * F.group; ++i) {
           const int stored = stored_code<F>(at, lane, i);
-          const float value = scale * static_cast<float>(F.codebook ? plan.codebook[stored] : stored - F.bias());
+          const float value = scale * static_cast<float>(F.table() ? plan.codebook[stored] : stored - F.bias());
           out[input + i] = F.minimum ? value - minimum : value;
         }
       }
@@ -245,6 +261,7 @@ std::optional<PackPlan> plan_packing(const BlockType& type, std::int64_t outputs
   plan.input = InputFormat::kInt8;
   plan.tile_bytes = static_cast<std::size_t>(inputs / (kBlockInputs * format.blocks_per_unit())) * format.unit_bytes();
   if (format.codebook) std::copy_n(type.form.codebook, 1 << type.form.bits, plan.codebook);
+  if (format.trellis) std::copy_n(type.form.trellis, kTrellisLevels, plan.codebook);
   return plan;
 }
 

@@ -16,10 +16,35 @@ T load(const unsigned char* from) {
   return value;
 }
 
+// The index of a trellis's level: see tensor/quantize/trellis.h for the bits.
+template <TileFormat F>
+int trellis_code(const unsigned char* codes, int lane, int input) {
+  const int quad = input / 4, i = input % 4;
+  int index = 0;
+  for (int back = 0; back <= F.memory(); ++back) {  // choices of this position and those before it
+    const int position = 8 * i + quad - back;
+    if (position < 0) break;
+    index |= (codes[4 * lane + position / 8] >> (position % 8) & 1) << (F.memory() - back);
+  }
+  const unsigned char* at = codes + 64 + 4 * lane + i;
+  int x = 0;
+  if constexpr (F.width >= 5) x = at[64 * (quad / 2)] >> (quad % 2 * 4) & 15;
+  if constexpr (F.width == 3 || F.width == 4) x = at[64 * (quad / 4)] >> (quad % 4 * 2) & 3;
+  constexpr int kFirst = F.width >= 5 ? 4 : F.width >= 3 ? 2 : 0;
+  if constexpr (F.width % 2 == 0) x |= (at[64 * kFirst] >> quad & 1) << kFirst;
+  return index | x << (F.memory() + 1);
+}
+
 // The stored code of input `input` (0..31) of lane `lane`.
 template <TileFormat F>
 int stored_code(const unsigned char* codes, int lane, int input) {
   const int quad = input / 4, byte = 4 * lane + input % 4;
+  if constexpr (F.trellis) return trellis_code<F>(codes, lane, input);
+  if constexpr (F.width <= 3) {
+    int code = codes[64 * (quad / 4) + byte] >> (quad % 4 * 2) & 3;
+    if constexpr (F.width == 3) code |= (codes[128 + byte] >> quad & 1) << 2;
+    return code;
+  }
   if constexpr (F.width == 8) return codes[64 * quad + byte];
   int code = codes[64 * (quad / 2) + byte] >> (quad % 2 * 4) & 15;
   if constexpr (F.width == 5) code |= (codes[256 + byte] >> quad & 1) << 4;
@@ -33,6 +58,7 @@ float group_scale(const unsigned char* scales, float unit, int group, int lane) 
   const unsigned char* at = scales + (group * kTileLanes + lane) * F.scale_size();
   if constexpr (F.scales == ScaleForm::kFloat32) return load<float>(at);
   if constexpr (F.scales == ScaleForm::kFloat16) return f16_to_f32(load<std::uint16_t>(at));
+  if constexpr (F.scales == ScaleForm::kFloat8) return f16_to_f32(static_cast<std::uint16_t>(*at << 8)) * 0x1p-8f;
   return unit * static_cast<float>(static_cast<std::int8_t>(*at));
 }
 

@@ -8,8 +8,12 @@
 //   width 4,5,6: 4 lines; byte 4r+i of line j holds quad 2j in its low and quad 2j+1 in its high nibble (lower 4 bits)
 //   width 5:     + 1 line; bit b of byte 4r+i is bit 4 of quad b
 //   width 6:     + 2 lines; bits 2c, 2c+1 of byte 4r+i of line p are bits 4, 5 of quad 4p+c
+//   width 2, 3:  2 lines; bits 2c, 2c+1 of byte 4r+i of line p are bits 0, 1 of quad 4p+c
+//   width 3:     + 1 line; bit b of byte 4r+i is bit 2 of quad b
+//   trellis:     `width` lines; dword r of line p is dword p of row r's codes (tensor/quantize/trellis.h)
 // Stored codes are unsigned; a biased format stores code + 2^(width-1).
-// Scales: f16 or f32 values, or int8 multiples of the unit.
+// Scales: f16 or f32 values, bytes that are the upper half of an f16 of 2^8 times the value (kFloat8), or int8
+// multiples of the unit.
 //
 // Float formats: for each input, 16 values of 4 or 2 bytes.
 #pragma once
@@ -24,14 +28,17 @@ namespace kinglet {
 inline constexpr int kTileLanes = 16;
 
 struct TileFormat {
-  int width = 4;          ///< bits a stored code: 4, 5, 6 or 8
+  int width = 4;          ///< bits a stored code: 2 to 6 or 8
   bool biased = false;    ///< stored = code + 2^(width-1)
   bool codebook = false;  ///< stored codes are indices of a table of 16
   int group = 32;         ///< inputs a scale: 32 or 16
   bool minimum = false;
   ScaleForm scales = ScaleForm::kFloat16;
+  bool trellis = false;  ///< codes are a path through a trellis of 64 levels, which are read from a table
 
   constexpr int groups() const { return 32 / group; }
+  constexpr bool table() const { return codebook || trellis; }  ///< levels come from a table of signed bytes
+  constexpr int memory() const { return 6 - width; }            ///< of a trellis: choice bits before that count
   constexpr int bias() const { return biased ? 1 << (width - 1) : 0; }
   constexpr int code_bytes() const { return width * 64; }
   constexpr int scale_size() const { return scales == ScaleForm::kFloat32 ? 4 : scales == ScaleForm::kFloat16 ? 2 : 1; }
@@ -44,20 +51,25 @@ struct TileFormat {
 
 /// The kernels are instantiated for each of these; a type takes the smallest that can hold it, and the last holds all.
 inline constexpr TileFormat kTileFormats[] = {
-    {4, true, false, 32, false, ScaleForm::kFloat16},    // Q4_0
-    {4, false, false, 32, true, ScaleForm::kFloat16},    // Q4_1
-    {5, true, false, 32, false, ScaleForm::kFloat16},    // Q5_0
-    {5, false, false, 32, true, ScaleForm::kFloat16},    // Q5_1
-    {8, true, false, 32, false, ScaleForm::kFloat16},    // Q8_0
-    {4, false, true, 32, false, ScaleForm::kFloat16},    // IQ4_NL
-    {4, false, true, 32, false, ScaleForm::kMultiples},  // IQ4_XS
-    {4, false, false, 32, true, ScaleForm::kMultiples},  // Q4_K
-    {5, false, false, 32, true, ScaleForm::kMultiples},  // Q5_K
-    {6, true, false, 16, false, ScaleForm::kMultiples},  // Q6_K
-    {4, true, false, 16, false, ScaleForm::kMultiples},  // Q3_K
-    {4, false, false, 16, true, ScaleForm::kMultiples},  // Q2_K
-    {4, true, false, 32, false, ScaleForm::kMultiples}, {4, false, true, 32, false, ScaleForm::kFloat32},
-    {8, true, false, 32, false, ScaleForm::kFloat32},   {8, true, false, 16, true, ScaleForm::kFloat32},
+    {4, true, false, 32, false, ScaleForm::kFloat16},        // Q4_0
+    {4, false, false, 32, true, ScaleForm::kFloat16},        // Q4_1
+    {5, true, false, 32, false, ScaleForm::kFloat16},        // Q5_0
+    {5, false, false, 32, true, ScaleForm::kFloat16},        // Q5_1
+    {8, true, false, 32, false, ScaleForm::kFloat16},        // Q8_0
+    {4, false, true, 32, false, ScaleForm::kFloat16},        // IQ4_NL
+    {4, false, true, 32, false, ScaleForm::kMultiples},      // IQ4_XS
+    {4, false, false, 32, true, ScaleForm::kMultiples},      // Q4_K
+    {5, false, false, 32, true, ScaleForm::kMultiples},      // Q5_K
+    {6, true, false, 16, false, ScaleForm::kMultiples},      // Q6_K
+    {3, true, false, 16, false, ScaleForm::kMultiples},      // Q3_K
+    {2, false, false, 16, true, ScaleForm::kMultiples},      // Q2_K
+    {2, false, false, 32, false, ScaleForm::kFloat8, true},  // K2
+    {3, false, false, 32, false, ScaleForm::kFloat8, true},  // K3
+    {4, false, false, 32, false, ScaleForm::kFloat8, true},  // K4
+    {5, false, false, 32, false, ScaleForm::kFloat8, true},  // K5
+    {6, false, false, 32, false, ScaleForm::kFloat8, true},  // K6
+    {4, true, false, 32, false, ScaleForm::kMultiples},     {4, false, true, 32, false, ScaleForm::kFloat32},
+    {8, true, false, 32, false, ScaleForm::kFloat32},       {8, true, false, 16, true, ScaleForm::kFloat32},
 };
 inline constexpr int kTileFormatCount = sizeof(kTileFormats) / sizeof(kTileFormats[0]);
 

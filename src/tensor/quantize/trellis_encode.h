@@ -94,9 +94,9 @@ class TrellisSearch {
 template <int Bits, int Groups>
 class TrellisEncoder {
   using Layout = TrellisLayout<Bits, Groups>;
-  static constexpr int kBelow = 2, kAbove = 3;         // scales tried around the one that the group's size suggests
+  static constexpr int kBelow = 2, kAbove = 3;  // scales tried around the one that the group's size suggests
   static constexpr int kTried = kBelow + kAbove + 1;
-  static constexpr float kRootMeanSquare = 40.7f;      // of the levels, as the tables were trained
+  static constexpr float kRootMeanSquare = 40.7f;  // of the levels, as the tables were trained
 
  public:
   explicit TrellisEncoder(const std::int8_t* levels) : search_(levels) {}
