@@ -174,6 +174,7 @@ Result<ConvertReport> convert_to_gguf(const Checkpoint& from, const std::string&
     blocks = blocks || plan.to->block_values > 1;
   }
   if (type && file_type(type->name) >= 0) metadata.set_integer("general.file_type", file_type(type->name));
+  if (type && file_type(type->name) < 0) metadata.erase("general.file_type");
   if (type && blocks) metadata.set_integer("general.quantization_version", 2);
   report.bytes = GgufWriter::predicted_bytes(metadata, writer_plans);
   auto created = GgufWriter::create(output, metadata, writer_plans);

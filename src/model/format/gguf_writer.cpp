@@ -68,6 +68,8 @@ Result<std::vector<std::uint64_t>> sizes_of(const std::vector<GgufWriter::Plan>&
     if (plan.shape.empty() || plan.shape.size() > static_cast<std::size_t>(limits::kDimensions))
       return fail(ErrorCode::kUnsupported,
                   quoted + " has " + std::to_string(plan.shape.size()) + " dimensions; GGUF holds 1 to 4");
+    if (plan.type->is_native && fitting_block_type(*plan.type, plan.shape.back()) != plan.type)
+      return fail(ErrorCode::kInvalidArgument, quoted + " has another block length than its rows ask for");
     KINGLET_TRY(const std::uint64_t size, tensor_bytes(plan.name, *plan.type, plan.shape));
     sizes.push_back(size);
   }

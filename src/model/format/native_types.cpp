@@ -74,7 +74,7 @@ Metadata with_native_types(const Metadata& metadata, const std::vector<GgufWrite
   if (entries.empty()) return metadata;
   Metadata result = metadata;
   const auto architecture = result.string_or("general.architecture", "");
-  if (architecture && !architecture->starts_with(kNativePrefix))
+  if (architecture && !architecture->empty() && !architecture->starts_with(kNativePrefix))
     result.set_string("general.architecture", std::string(kNativePrefix) + *architecture);
   result.set_strings(kCodecKey, std::move(entries));
   return result;

@@ -90,6 +90,27 @@ class TrellisSearch {
   const std::int8_t* levels_;
 };
 
+/// Whether values may be exact levels of a scale, which a search by size could miss.
+class TrellisGrid {
+ public:
+  explicit TrellisGrid(const std::int8_t* levels) {
+    for (int w = 0; w < kTrellisLevels; ++w) present_[levels[w] + 128] = true;
+  }
+  bool holds(const TrellisGroup& group, std::uint8_t scale_byte) const {
+    const float inverse = 1 / trellis_scale(scale_byte), scale = trellis_scale(scale_byte);
+    for (float value : group.values) {
+      const float level = value * inverse;
+      if (!(std::fabs(level) < 127.5f)) return false;
+      const long whole = std::lrintf(level);
+      if (static_cast<float>(whole) * scale != value || !present_[whole + 128]) return false;
+    }
+    return true;
+  }
+
+ private:
+  bool present_[256] = {};
+};
+
 /// Encoder of the blocks of one type.
 template <int Bits, int Groups>
 class TrellisEncoder {
@@ -99,7 +120,7 @@ class TrellisEncoder {
   static constexpr float kRootMeanSquare = 40.7f;  // of the levels, as the tables were trained
 
  public:
-  explicit TrellisEncoder(const std::int8_t* levels) : search_(levels) {}
+  explicit TrellisEncoder(const std::int8_t* levels) : search_(levels), grid_(levels) {}
 
   void encode(const float* values, const float* importance, std::uint8_t* block) {
     alignas(64) float tame[Layout::kValues], weights[Layout::kValues];
@@ -158,6 +179,20 @@ class TrellisEncoder {
     first_[g] = std::clamp(middle - kBelow, 4, kTrellisMost + 1 - kTried);
     for (int i = 0; i < kTried; ++i)
       for (bool negative : {false, true}) tried_[g][negative][i] = evaluate(g, first_[g] + i, negative);
+    find_exact(g, middle);
+  }
+
+  /// What was decoded from this type is found again.
+  void find_exact(int g, int middle) {
+    constexpr int kReach = 10;
+    exact_[g] = Scale{};
+    for (int code = std::max(4, middle - kReach); code <= std::min(middle + kReach, kTrellisMost); ++code) {
+      for (bool negative : {false, true}) {
+        if (!grid_.holds(groups_[g], static_cast<std::uint8_t>((negative ? 128 : 0) | code))) continue;
+        const Scale scale = evaluate(g, code, negative);
+        if (scale.cost < exact_[g].cost) exact_[g] = scale;
+      }
+    }
   }
 
   /// The best scale with a code in [4 base, 4 base + 7].
@@ -167,6 +202,7 @@ class TrellisEncoder {
       if (scale.cost < best.cost) best = scale;
     };
     const int low = 4 * base, high = std::min(4 * base + 7, kTrellisMost);
+    if ((exact_[g].byte & 127) >= low && (exact_[g].byte & 127) <= high) take(exact_[g]);
     for (int code = std::max(low, first_[g]); code <= std::min(high, first_[g] + kTried - 1); ++code)
       for (bool negative : {false, true}) take(tried_[g][negative][code - first_[g]]);
     if (best.cost < INFINITY) return best;
@@ -178,7 +214,7 @@ class TrellisEncoder {
   int choose_base() {
     int top = 1;
     for (int g = 0; g < Groups; ++g) {
-      Scale best;
+      Scale best = exact_[g];
       for (const auto& side : tried_[g])
         for (const Scale& scale : side)
           if (scale.cost < best.cost) best = scale;
@@ -197,8 +233,9 @@ class TrellisEncoder {
   }
 
   TrellisSearch<Bits> search_;
+  TrellisGrid grid_;
   TrellisGroup groups_[Groups];
-  Scale tried_[Groups][2][kTried];
+  Scale tried_[Groups][2][kTried], exact_[Groups];
   int first_[Groups];
 };
 

@@ -107,8 +107,10 @@ TEST(Decode, EqualsScaleTimesCodeMinusMinimumForAnyBits) {
       if (type->form.has_minimum) value -= minimums[group];
       ASSERT_TRUE(same(value, values[i])) << i;
     }
-    EXPECT_EQ(lowest, low);
-    EXPECT_EQ(highest, high);
+    if (type->form.trellis == nullptr) {
+      EXPECT_EQ(lowest, low);
+      EXPECT_EQ(highest, high);
+    }
     if (!type->form.has_minimum) {
       EXPECT_EQ(minimums[0], 0);
       type->codes(data.data(), kBlocks, codes.data(), scales.data(), nullptr);
