@@ -104,7 +104,8 @@ Result<std::string> checkpoint_digest(const Checkpoint& checkpoint, const std::f
     for (std::size_t at = 0; at < data.bytes.size(); at += kPiece) {
       const std::size_t size = std::min(kPiece, data.bytes.size() - at);
       hash.update(data.bytes.subspan(at, size));
-      if (go_on && !go_on(done += size)) return fail(ErrorCode::kCancelled, "interrupted");
+      done += size;
+      if (go_on && !go_on(done)) return fail(ErrorCode::kCancelled, "interrupted");
     }
     checkpoint.release(tensor, 0, tensor.bytes);
   }
