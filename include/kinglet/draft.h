@@ -15,6 +15,7 @@
 namespace kinglet {
 
 class PassCosts;
+struct DraftShared;
 
 /// What a proposed token was drawn from: tokens in ascending order with probabilities that sum to 1; all others have 0.
 using DraftDistribution = std::vector<std::pair<TokenId, float>>;
@@ -28,8 +29,9 @@ struct Draft {
   /// entry: it was chosen without chance. At most one child of a node is drawn.
   std::vector<std::int32_t> drawn_from;
   std::vector<DraftDistribution> distributions;
+  double value = 1;  ///< what the drafter thinks of it: tokens per time over those of a plain pass
 
-  void clear() { tokens.clear(), parents.clear(), drawn_from.clear(), distributions.clear(); }
+  void clear() { value = 1, tokens.clear(), parents.clear(), drawn_from.clear(), distributions.clear(); }
   void push(TokenId token, std::int32_t parent) { tokens.push_back(token), parents.push_back(parent); }
   std::size_t size() const { return tokens.size(); }
   const DraftDistribution* distribution(std::size_t node) const {
@@ -44,12 +46,21 @@ struct Draft {
   }
 };
 
+/// What all sequences of a drafter share and what is loaded for it.
+struct DraftModel {
+  std::shared_ptr<Engine> engine;  ///< the second model; null: the target's own layers draft
+  bool same_vocabulary = true;     ///< the second model's ids are the target's
+  int exit_layer = 0;              ///< layers that draft, where there is no second model; 0: chosen
+  std::vector<TokenId> kept;       ///< tokens that are proposed, ascending; empty: chosen by the drafter
+};
+
 /// What a drafter knows of the sequence that it drafts for. All that is pointed to outlives the drafter.
 struct DraftContext {
-  Engine* target = nullptr;          ///< null only where a test has no model
-  Sequence* sequence = nullptr;      ///< the target's memory of the text; a drafter leaves it as it was
-  std::shared_ptr<Engine> drafter;   ///< the second model of `--drafter MODEL`; null where there is none
-  std::shared_ptr<PassCosts> costs;  ///< what passes take; null: not measured
+  Engine* target = nullptr;                  ///< null only where a test has no model
+  Sequence* sequence = nullptr;              ///< the target's memory of the text; a drafter leaves it as it was
+  std::shared_ptr<DraftModel> model;         ///< what `--drafter MODEL` or FILE brought; null where there is nothing
+  std::shared_ptr<DraftShared> shared;       ///< by all drafters of a loop (src/decode/draft_shared.h); null: by none
+  std::shared_ptr<PassCosts> costs() const;  ///< what passes take: shared, or fresh ones
   double temperature = 0;
   /// Propose by drawing from a distribution, and say which (Draft::drawn_from).
   bool wants_distributions = false;

@@ -27,8 +27,8 @@ struct GenerateOptions {
   int logprobs = 0;               ///< alternatives to report a token; 0: none
   int prefill_chunk = 0;          ///< 0: the engine's max_rows
   std::string drafter = "none";
-  std::shared_ptr<Engine> draft_model;  ///< the second model of the drafters that need one; null: none
-  int draft_budget = 16;                ///< most tokens of one proposal
+  std::shared_ptr<DraftModel> draft_model;  ///< of the drafters that need one; null: none
+  int draft_budget = 16;                    ///< most tokens of one proposal
   bool jump_ahead = true;  ///< text that a processor foresees is checked in the pass that draws the token before it
   /// Sampling with a drafter that draws its proposals: false: the tokens are those of the seed without a drafter; true:
   /// more proposals stand (a token that was drawn with probability q is taken with min(1, p/q), else one is drawn from

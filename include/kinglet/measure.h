@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "kinglet/draft.h"
 #include "kinglet/engine.h"
 
 namespace kinglet {
@@ -123,13 +124,15 @@ inline constexpr int kBenchPrompt = 16, kBenchDecodeTokens = 128, kBenchPrefillT
 /// Prompts are random tokens from a fixed seed. Holds the sequences of depth tests from run to run.
 class SpeedMeter {
  public:
-  explicit SpeedMeter(Engine& engine, std::string drafter = "none") : engine_(engine), drafter_(std::move(drafter)) {}
+  explicit SpeedMeter(Engine& engine, std::string drafter = "none", std::shared_ptr<DraftModel> draft_model = nullptr)
+      : engine_(engine), drafter_(std::move(drafter)), draft_model_(std::move(draft_model)) {}
   Result<double> run(const SpeedTest& test);
 
  private:
   Result<double> decode(int sequences, int tokens, int depth);
   Engine& engine_;
   std::string drafter_;
+  std::shared_ptr<DraftModel> draft_model_;
   std::vector<std::pair<int, std::unique_ptr<Sequence>>> deep_;
 };
 

@@ -14,6 +14,7 @@ namespace kinglet {
 namespace {
 
 constexpr std::string_view kCacheTypes[] = {"f32", "f16", "bf16", "int8"};
+constexpr std::string_view kAcceptance[] = {"same", "ratio"};
 constexpr std::uint64_t kMaxText = std::uint64_t{1} << 30;
 
 constexpr OptionSpec kEngine[] = {
@@ -64,7 +65,8 @@ constexpr OptionSpec kAnswer[] = {
     {.name = "drafter",
      .kind = OptionKind::kText,
      .placeholder = "NAME",
-     .help = "Who proposes tokens that the model checks many at once: none, or a name of `kinglet list methods`",
+     .help =
+         "Who proposes tokens that the model checks many at once: none, ngram, layers[:N], auto, a model, auto,MODEL",
      .fallback = "none"},
     {.name = "draft-budget",
      .kind = OptionKind::kInteger,
@@ -73,6 +75,13 @@ constexpr OptionSpec kAnswer[] = {
      .fallback = "16",
      .min = 1,
      .max = 64},
+    {.name = "acceptance",
+     .kind = OptionKind::kChoice,
+     .placeholder = "RULE",
+     .help =
+         "With a temperature and a model that drafts: same (the tokens of the seed without it) or ratio (more stand)",
+     .fallback = "same",
+     .choices = kAcceptance},
     {.name = "no-jump-ahead",
      .kind = OptionKind::kFlag,
      .help = "With a grammar: a pass for each token, also for those that must follow (the text is the same)"},
@@ -133,6 +142,7 @@ Result<GenerateOptions> generate_options(const Arguments& arguments) {
   options.prefill_chunk = static_cast<int>(arguments.integer("prefill-chunk"));
   options.drafter = arguments.text("drafter");
   options.jump_ahead = !arguments.flag("no-jump-ahead");
+  options.ratio_acceptance = arguments.text("acceptance") == "ratio";
   options.draft_budget = static_cast<int>(arguments.integer("draft-budget"));
   for (const SamplerDescriptor* sampler : samplers())
     for (const SamplerOption& option : sampler->options)

@@ -4,9 +4,14 @@
 
 #include "base/interrupt.h"
 #include "base/try.h"
+#include "decode/draft_shared.h"
 #include "decode/loop.h"
 
 namespace kinglet {
+
+std::shared_ptr<PassCosts> DraftContext::costs() const {
+  return shared ? std::shared_ptr<PassCosts>(shared, &shared->costs) : std::make_shared<PassCosts>();
+}
 
 const DrafterDescriptor* find_drafter(std::string_view name) {
   for (const DrafterDescriptor* drafter : drafters())

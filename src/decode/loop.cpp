@@ -100,8 +100,8 @@ Result<void> GenerationLoop::open_drafter(Stream& stream) {
   KINGLET_TRY(stream.drafter, kinglet::make_drafter(options.drafter,
                                                     {.target = target_.engine,
                                                      .sequence = stream.sequence,
-                                                     .drafter = options.draft_model,
-                                                     .costs = costs_,
+                                                     .model = options.draft_model,
+                                                     .shared = shared_,
                                                      .temperature = temperature,
                                                      .wants_distributions = options.ratio_acceptance && temperature > 0,
                                                      .seed = options.seed}));
@@ -120,7 +120,7 @@ Result<void> GenerationLoop::step() {
   for (const auto& stream : running_)
     if (stream->wanted_count > 0)
       if (auto done = advance(*stream); !done) finish_with(*stream, std::move(done).error());
-  if (decoding) costs_->observe(rows_.size(), milliseconds(std::chrono::steady_clock::now() - begin) / 1000);
+  if (decoding) shared_->costs.observe(rows_.size(), milliseconds(std::chrono::steady_clock::now() - begin) / 1000);
   sweep();
   return {};
 }

@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-#include "decode/pass_costs.h"
+#include "decode/draft_shared.h"
 #include "decode/sampler_chain.h"
 #include "decode/text_stream.h"
 #include "kinglet/generate.h"
@@ -67,7 +67,6 @@ class GenerationLoop {
   std::function<void(std::size_t, Generation)> on_done;
   /// Drafters by name; the registry's unless something else is set.
   std::function<Result<std::unique_ptr<Drafter>>(std::string_view)> make_drafter;
-  const PassCosts& costs() const { return *costs_; }
 
  private:
   /// A row whose head is computed for some tokens only.
@@ -101,7 +100,7 @@ class GenerationLoop {
 
   LoopTarget target_;
   int batch_;
-  std::shared_ptr<PassCosts> costs_ = std::make_shared<PassCosts>();
+  std::shared_ptr<DraftShared> shared_ = std::make_shared<DraftShared>();  ///< outlives drafters that keep it
   std::deque<std::unique_ptr<Stream>> waiting_;
   std::vector<std::unique_ptr<Stream>> running_;
 

@@ -22,7 +22,7 @@ void GenerationLoop::plan() {
   std::size_t rest = decoding;
   for (const auto& stream : running_) {
     if (!stream->decoding()) continue;
-    costs_->set_others(rows_.size() + --rest, decoding - 1);
+    shared_->costs.set_others(rows_.size() + --rest, decoding - 1);
     plan_decode(*stream, spare / decoding);
   }
   std::size_t later = prefilling;

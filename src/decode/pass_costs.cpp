@@ -44,8 +44,8 @@ void PassCosts::observe(std::size_t rows, double seconds) {
   const double norm = by_first * by_first + by_second * by_second;
   if (norm < 1e-9) return;
   const double step = std::max(0.02, 0.1 / (1 + compared_++ / 40.0)) * error / std::max(norm, 1.0);
-  first_slope_ = std::clamp(first_slope_ + step * by_first, 0.0, 2.0);
-  second_slope_ = std::clamp(second_slope_ + step * by_second, 0.0, 2.0);
+  first_slope_ = std::clamp(first_slope_ + step * by_first, kFirstSlope / 2, 2.0);
+  second_slope_ = std::clamp(second_slope_ + step * by_second, kSecondSlope / 2, 2.0);
 }
 
 double PassCosts::value(std::size_t drafted, double tokens, double spent) const {

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "decode/continuation_index.h"
-#include "decode/pass_costs.h"
+#include "decode/draft_shared.h"
 #include "decode/random.h"
 #include "fake_engine.h"
 #include "kinglet/draft.h"
@@ -59,9 +59,9 @@ TEST(ContinuationIndex, FindsWhatFollowedTheLongestMatches) {
   }
 }
 
-std::unique_ptr<Drafter> ngram(std::shared_ptr<PassCosts> costs = nullptr) {
+std::unique_ptr<Drafter> ngram(std::shared_ptr<DraftShared> shared = nullptr) {
   DraftContext context;
-  context.costs = std::move(costs);
+  context.shared = std::move(shared);
   auto made = make_drafter("ngram", context);
   return made ? std::move(*made) : nullptr;
 }
@@ -98,12 +98,13 @@ TEST(NgramDrafter, BranchesWhereTheTextDid) {
 }
 
 TEST(NgramDrafter, ProposesNothingWhereRowsCostAsMuchAsPasses) {
-  const auto costs = std::make_shared<PassCosts>();
+  const auto shared = std::make_shared<DraftShared>();
+  PassCosts* costs = &shared->costs;
   for (int round = 0; round < 200; ++round)
     for (std::size_t rows = 1; rows <= 16; ++rows) costs->observe(rows, 0.01 * static_cast<double>(rows));
   EXPECT_NEAR(costs->relative(8), 8, 2);
   EXPECT_LT(costs->value(4, 4.5), 1);
-  const auto drafter = ngram(costs);
+  const auto drafter = ngram(shared);
   Random random(3);
   std::vector<TokenId> text;
   for (int i = 0; i < 300; ++i) {

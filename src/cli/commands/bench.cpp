@@ -11,6 +11,7 @@
 #include "base/interrupt.h"
 #include "base/try.h"
 #include "cli/command.h"
+#include "cli/drafter.h"
 #include "cli/generation.h"
 #include "cli/output.h"
 #include "cli/peer.h"
@@ -121,7 +122,9 @@ Result<void> Bench::load() {
   KINGLET_CHECK(check_generates(*model_));
   KINGLET_TRY(engine_, Engine::create(model_, options));
   load_ms_ = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-  meter_.emplace(*engine_, arguments_.text("drafter"));
+  GenerateOptions drafting;
+  KINGLET_CHECK(open_drafter(arguments_.text("drafter"), arguments_, *engine_, drafting));
+  meter_.emplace(*engine_, drafting.drafter, drafting.draft_model);
   return {};
 }
 

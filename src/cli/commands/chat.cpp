@@ -13,6 +13,7 @@
 #include "base/progress.h"
 #include "base/try.h"
 #include "cli/conversation.h"
+#include "cli/drafter.h"
 #include "cli/generation.h"
 #include "cli/line_editor.h"
 #include "cli/output.h"
@@ -143,6 +144,7 @@ Result<void> run(const Arguments& arguments) {
   KINGLET_TRY(const auto model, load_model(arguments.positional()[0], arguments));
   KINGLET_CHECK(check_generates(*model));
   KINGLET_TRY(const auto engine, Engine::create(model, engine_settings));
+  KINGLET_CHECK(open_drafter(arguments.text("drafter"), arguments, *engine, options));
   KINGLET_TRY(Conversation conversation,
               Conversation::start(*engine, model, std::move(options), arguments.text("system")));
   if (isatty(STDIN_FILENO) == 1) {

@@ -15,6 +15,7 @@
 #include "base/try.h"
 #include "cli/command.h"
 #include "cli/constraint.h"
+#include "cli/drafter.h"
 #include "cli/generation.h"
 #include "cli/output.h"
 #include "decode/prompt.h"
@@ -95,6 +96,7 @@ struct Session {
 
   void constrain(GenerateRequest& request) { statistics.push_back(constraint.constrain(request)); }
   GenerateOptions options;
+  std::string drafter;  ///< as it was asked for
   double load_ms = 0;
 };
 
@@ -110,7 +112,7 @@ ordered_json result_json(const Generation& result, const Session& session, std::
                       {"decode_tokens_per_second", rate(static_cast<double>(result.decode_tokens), result.decode_ms)}};
   value["memory"] = {{"peak_bytes", peak_memory()}};
   if (session.options.drafter != "none")
-    value["speculation"] = {{"drafter", session.options.drafter},
+    value["speculation"] = {{"drafter", session.drafter},
                             {"drafted", result.drafted},
                             {"accepted", result.accepted},
                             {"target_passes", result.target_passes}};
@@ -129,7 +131,7 @@ void note_speed(const Generation& result, const Session& session) {
                 session.load_ms, static_cast<double>(peak_memory()) / 1e6);
   note(line);
   if (session.options.drafter == "none" || result.drafted == 0) return;
-  std::snprintf(line, sizeof line, "%s drafted %lld tokens, %lld stood; %lld passes", session.options.drafter.c_str(),
+  std::snprintf(line, sizeof line, "%s drafted %lld tokens, %lld stood; %lld passes", session.drafter.c_str(),
                 static_cast<long long>(result.drafted), static_cast<long long>(result.accepted),
                 static_cast<long long>(result.target_passes));
   note(line);
@@ -149,6 +151,8 @@ Result<Session> open_session(const Arguments& arguments) {
   KINGLET_TRY(session.model, load_model(arguments.positional()[0], arguments));
   KINGLET_CHECK(check_generates(*session.model));
   KINGLET_TRY(session.engine, Engine::create(session.model, engine));
+  session.drafter = arguments.text("drafter");
+  KINGLET_CHECK(open_drafter(session.drafter, arguments, *session.engine, session.options));
   session.load_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   KINGLET_TRY(session.prompts, PromptMaker::make(session.model, arguments.flag("raw")));
   KINGLET_CHECK(session.constraint.bind(session.model->tokenizer()));

@@ -43,8 +43,7 @@ class HitRates {
 
 class NgramDrafter final : public Drafter {
  public:
-  explicit NgramDrafter(std::shared_ptr<PassCosts> costs)
-      : costs_(costs ? std::move(costs) : std::make_shared<PassCosts>()) {}
+  explicit NgramDrafter(std::shared_ptr<PassCosts> costs) : costs_(std::move(costs)) {}
 
   void propose(std::span<const TokenId> text, int budget, Draft& draft) override {
     read(text);
@@ -69,6 +68,7 @@ class NgramDrafter final : public Drafter {
     }
     draft.tokens.resize(kept);  // nodes stand in the order of their probability: any first part is a tree
     draft.parents.resize(kept);
+    draft.value = kept > 0 ? best : 1;
   }
 
  private:
@@ -127,7 +127,7 @@ class NgramDrafter final : public Drafter {
 };
 
 Result<std::unique_ptr<Drafter>> make(const DraftContext& context) {
-  return std::make_unique<NgramDrafter>(context.costs);
+  return std::make_unique<NgramDrafter>(context.costs());
 }
 
 }  // namespace

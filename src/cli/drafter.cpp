@@ -1,0 +1,70 @@
+#include "cli/drafter.h"
+
+#include <charconv>
+#include <utility>
+
+#include "base/try.h"
+#include "cli/generation.h"
+#include "decode/prompt.h"
+#include "kinglet/store.h"
+
+namespace kinglet {
+namespace {
+
+bool same_vocabulary(const Model& a, const Model& b) {
+  if (a.config().vocabulary != b.config().vocabulary || a.tokenizer().size() != b.tokenizer().size()) return false;
+  for (TokenId id = 0; id < a.tokenizer().size(); ++id)
+    if (a.tokenizer().text(id) != b.tokenizer().text(id)) return false;
+  return true;
+}
+
+Result<std::shared_ptr<DraftModel>> load_draft_model(const std::string& name, const Arguments& arguments,
+                                                     const Engine& target) {
+  KINGLET_TRY(const auto model, load_model(name, arguments));
+  KINGLET_CHECK(check_generates(*model));
+  auto made = std::make_shared<DraftModel>();
+  KINGLET_TRY(made->engine, Engine::create(model, {.context = 0}));
+  made->same_vocabulary = same_vocabulary(*model, target.model());
+  return made;
+}
+
+/// "layers:N": the number of layers that draft.
+Result<std::shared_ptr<DraftModel>> layers_model(std::string_view number) {
+  auto made = std::make_shared<DraftModel>();
+  const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), made->exit_layer);
+  if (error != std::errc() || end != number.data() + number.size() || made->exit_layer < 1)
+    return fail(ErrorCode::kInvalidArgument,
+                "--drafter layers:N expects a number of layers, found '" + std::string(number) + "'");
+  return made;
+}
+
+tl::unexpected<Error> unknown(const std::string& spec, const Error& why) {
+  std::string names = "none";
+  for (const DrafterDescriptor* drafter : drafters()) names += ", " + std::string(drafter->name);
+  return fail(why.code == ErrorCode::kNotFound ? ErrorCode::kInvalidArgument : why.code,
+              "there is no drafter '" + spec + "', and as a model: " + why.message,
+              "Drafters: " + names + ", auto,MODEL, the name of a model, or a file.");
+}
+
+}  // namespace
+
+Result<void> open_drafter(const std::string& spec, const Arguments& arguments, Engine& target,
+                          GenerateOptions& options) {
+  options.draft_model = nullptr;
+  options.drafter = spec;
+  if (spec.empty() || spec == "none") return {};
+  if (find_drafter(spec) != nullptr && spec != "model") return {};
+  if (spec.starts_with("layers:")) {
+    options.drafter = "layers";
+    KINGLET_TRY(options.draft_model, layers_model(std::string_view(spec).substr(7)));
+    return {};
+  }
+  const bool controlled = spec.starts_with("auto,");
+  auto model = load_draft_model(controlled ? spec.substr(5) : spec, arguments, target);
+  if (!model) return unknown(spec, model.error());
+  options.drafter = controlled ? "auto" : "model";
+  options.draft_model = std::move(*model);
+  return {};
+}
+
+}  // namespace kinglet

@@ -1,0 +1,17 @@
+// What --drafter names: a drafter of the registry, a second model, or a drafter file.
+#pragma once
+
+#include <string>
+
+#include "cli/command.h"
+#include "kinglet/generate.h"
+
+namespace kinglet {
+
+/// Sets drafter and draft_model of `options` by `spec`: "none", a registered name, "layers:N", a model's name or file,
+/// a file that `kinglet drafter` wrote, or "auto,MODEL". kInvalidArgument with the names there are; kCorrupt where a
+/// drafter file belongs to another model.
+Result<void> open_drafter(const std::string& spec, const Arguments& arguments, Engine& target,
+                          GenerateOptions& options);
+
+}  // namespace kinglet

@@ -1,0 +1,175 @@
+// A second model drafts for a larger one of the same vocabulary (Leviathan et al. 2023); of another vocabulary by way
+// of text: what it writes is cut into the target's tokens.
+#include <algorithm>
+
+#include "base/try.h"
+#include "decode/draft_shared.h"
+#include "decode/draft_sources.h"
+#include "decode/sampler_chain.h"
+#include "decode/softmax.h"
+#include "decode/trimmed_head.h"
+
+namespace kinglet {
+namespace {
+
+/// Feeds a sequence of the second model, and remembers with what.
+class Follower {
+ public:
+  explicit Follower(std::shared_ptr<Engine> engine) : engine_(std::move(engine)) {}
+
+  Engine& engine() const { return *engine_; }
+  std::size_t common(std::span<const TokenId> ids) const {
+    return static_cast<std::size_t>(std::mismatch(fed_.begin(), fed_.end(), ids.begin(), ids.end()).first -
+                                    fed_.begin());
+  }
+  /// Afterwards exactly `ids` are fed.
+  Result<void> follow(std::span<const TokenId> ids) {
+    std::size_t kept = common(ids);
+    if (sequence_ == nullptr || (kept < fed_.size() && !sequence_->truncate(static_cast<std::int64_t>(kept)))) {
+      KINGLET_TRY(sequence_, engine_->new_sequence());
+      kept = 0;
+    }
+    fed_.resize(kept);
+    const auto most = static_cast<std::size_t>(engine_->options().max_rows);
+    while (fed_.size() < ids.size())
+      KINGLET_CHECK(feed(ids.subspan(fed_.size(), std::min(most, ids.size() - fed_.size())), {}, nullptr));
+    return {};
+  }
+  /// One more token; its logits over the whole vocabulary, or of the trimmed head.
+  Result<std::span<float>> next(TokenId id, TrimmedHead* head) {
+    const std::int32_t last = 0;
+    if (head == nullptr) {
+      logits_.resize(static_cast<std::size_t>(engine_->model().config().vocabulary));
+      KINGLET_CHECK(feed({&id, 1}, {&last, 1}, logits_.data()));
+      return logits_;
+    }
+    const Row row{.sequence = sequence_.get(), .position = static_cast<std::int32_t>(fed_.size())};
+    hidden_.resize(static_cast<std::size_t>(engine_->model().config().width));
+    KINGLET_CHECK(engine_->embed({&id, 1}, {&row.position, 1}, hidden_.data()));
+    KINGLET_CHECK(engine_->forward({.rows = {&row, 1}, .hidden = hidden_.data()}));
+    fed_.push_back(id);
+    return head->logits(*engine_, hidden_.data());
+  }
+
+ private:
+  Result<void> feed(std::span<const TokenId> ids, std::span<const std::int32_t> wanted, float* logits) {
+    rows_.clear();
+    for (std::size_t i = 0; i < ids.size(); ++i)
+      rows_.push_back({.sequence = sequence_.get(), .position = static_cast<std::int32_t>(fed_.size() + i)});
+    KINGLET_CHECK(engine_->step(rows_, ids, wanted, logits));
+    fed_.insert(fed_.end(), ids.begin(), ids.end());
+    return {};
+  }
+
+  std::shared_ptr<Engine> engine_;
+  std::unique_ptr<Sequence> sequence_;
+  std::vector<TokenId> fed_;
+  std::vector<Row> rows_;
+  std::vector<float> logits_, hidden_;
+};
+
+class ModelSource final : public ChainSource {
+ public:
+  ModelSource(std::shared_ptr<Engine> engine, std::shared_ptr<TrimmedHead> head)
+      : follower_(std::move(engine)), head_(std::move(head)) {}
+  Result<void> begin(std::span<const TokenId> text) override { return follower_.follow(text.first(text.size() - 1)); }
+  Result<std::span<float>> next(TokenId token) override { return follower_.next(token, head_.get()); }
+  Result<void> end() override { return {}; }  // what stands need not be fed again
+  std::span<const TokenId> ids() const override { return head_ ? head_->ids() : std::span<const TokenId>(); }
+  std::size_t behind(std::span<const TokenId> text) const override { return text.size() - 1 - follower_.common(text); }
+
+ private:
+  Follower follower_;
+  std::shared_ptr<TrimmedHead> head_;
+};
+
+/// The second model writes on in its own tokens. Its text so far is the target's; both texts are compared by bytes.
+class TextDrafter final : public Drafter {
+ public:
+  TextDrafter(const DraftContext& context)
+      : target_(context.target->model().tokenizer()),
+        own_(context.model->engine->model().tokenizer()),
+        follower_(context.model->engine) {}
+
+  void propose(std::span<const TokenId> text, int budget, Draft& draft) override {
+    if (failed_) return;
+    if (auto done = write(text, budget, draft); !done) {
+      failed_ = true;
+      draft.clear();
+    }
+  }
+
+ private:
+  static constexpr double kLeastProbability = 0.4;
+  static constexpr int kMostTokens = 6;
+
+  Result<void> write(std::span<const TokenId> text, int budget, Draft& draft) {
+    align(target_.decode(text, true));
+    if (ids_.empty()) return {};
+    KINGLET_CHECK(follower_.follow(std::span<const TokenId>(ids_).first(ids_.size() - 1)));
+    std::string written;
+    TokenId last = ids_.back();
+    for (int i = 0; i < std::min(budget, kMostTokens); ++i) {
+      KINGLET_TRY(const std::span<float> logits, follower_.next(last, nullptr));
+      KINGLET_TRY(last, SamplerChain::pick_best(logits));
+      if (own_.is_control(last)) break;
+      written += own_.piece(last);
+      if (1 / exp_sum(logits, logits[static_cast<std::size_t>(last)]) < kLeastProbability) break;
+    }
+    const auto tokens = target_.encode(written);
+    for (std::size_t i = 0; i < std::min(tokens.size(), static_cast<std::size_t>(budget)); ++i)
+      draft.push(tokens[i], static_cast<std::int32_t>(i) - 1);
+    return {};
+  }
+
+  /// Own tokens of `text`: those that still fit stay, so that little is fed again.
+  void align(const std::string& text) {
+    std::size_t kept = 0, bytes = 0;
+    while (kept < ids_.size() && ends_[kept] <= text.size() &&
+           text.compare(bytes, ends_[kept] - bytes, text_, bytes, ends_[kept] - bytes) == 0)
+      bytes = ends_[kept++];
+    ids_.resize(kept);
+    ends_.resize(kept);
+    text_ = text;
+    if (kept == 0 && own_.adds_bos && own_.bos >= 0) ids_.push_back(own_.bos), ends_.push_back(0);
+    for (const TokenId id : own_.encode(std::string_view(text).substr(bytes), {.parse_special = true})) {
+      bytes += own_.is_control(id) ? own_.text(id).size() : own_.piece(id).size();
+      ids_.push_back(id);
+      ends_.push_back(bytes);
+    }
+  }
+
+  const Tokenizer& target_;
+  const Tokenizer& own_;
+  Follower follower_;
+  std::string text_;
+  std::vector<TokenId> ids_;       ///< own tokens of text_
+  std::vector<std::size_t> ends_;  ///< bytes of text_ up to the end of each
+  bool failed_ = false;
+};
+
+Result<std::unique_ptr<Drafter>> make(const DraftContext& context) {
+  if (!context.model || !context.model->engine)
+    return fail(ErrorCode::kInvalidArgument, "a drafting model is not given",
+                "Give its name or file: --drafter MODEL.");
+  if (!context.model->same_vocabulary) return std::make_unique<TextDrafter>(context);
+  KINGLET_TRY(auto source, make_model_source(context));
+  return std::make_unique<ChainDrafter>(std::move(source), context);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ChainSource>> make_model_source(const DraftContext& context) {
+  const DraftModel& model = *context.model;
+  std::shared_ptr<TrimmedHead> head = context.shared ? context.shared->model_head : nullptr;
+  if (head == nullptr && !model.kept.empty()) {
+    KINGLET_TRY(head, TrimmedHead::create(*model.engine, model.kept));
+    if (context.shared) context.shared->model_head = head;
+  }
+  return std::make_unique<ModelSource>(model.engine, std::move(head));
+}
+
+extern const DrafterDescriptor drafter_model{
+    "model", "093", "a second model: --drafter with its name or file; of another vocabulary by way of text", make};
+
+}  // namespace kinglet

@@ -1,0 +1,122 @@
+"""Lossless means identical: every drafter gives the tokens of plain decoding; sampling keeps its distribution.
+
+Small by default, on tiny random models. `lossless_test.py --full` takes 100 prompts of 128 tokens on the models of the store (some
+minutes); KINGLET names the program.
+"""
+import collections
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+KINGLET = os.environ["KINGLET"]
+FULL = "--full" in sys.argv
+MAKE_TINY_MODEL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools", "make_tiny_model")
+OPENINGS = ["Once upon a time", "def quicksort(values):\n    ", "The three laws of", "import os\nimport sys\n\n\nclass Reader:\n    def __init__",
+            "one two three one two three one", "Dear Sir or Madam,\n", "| name | age |\n|---|---|\n| Ann | 31 |\n|", "Q: Why is the sky blue?\nA:",
+            "{\"a\": 1, \"b\": 2, \"c\":", "In the beginning"]
+ENDINGS = ["", " and", " of the", "\n\n", " the the the", " 1, 2, 3,", " if", " 'x'", " a", " (see"]
+PROMPTS = [opening + ending for opening in OPENINGS for ending in ENDINGS]
+
+
+def run(*words):
+    done = subprocess.run([KINGLET, *words], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise AssertionError(f"{' '.join(words)}: {done.stderr}")
+    return done.stdout
+
+
+class Lossless(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.temporary = tempfile.TemporaryDirectory()
+        cls.folder = cls.temporary.name
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.temporary.cleanup()
+
+    def tiny(self, name, *words):
+        path = os.path.join(self.folder, name)
+        if not os.path.exists(path):
+            subprocess.run([sys.executable, MAKE_TINY_MODEL, "--context", "512", "--out", path, *words], check=True)
+        return path
+
+    def answers(self, model, prompts, tokens, *options):
+        file = os.path.join(self.folder, "prompts.jsonl")
+        with open(file, "w", encoding="utf-8") as out:
+            for prompt in prompts:
+                out.write(json.dumps({"prompt": prompt}) + "\n")
+        lines = run("run", model, "--prompts", file, "--json", "--quiet", "--raw", "--ignore-eos", "-n", str(tokens), *options)
+        return [json.loads(line) for line in lines.splitlines()]
+
+    def compare(self, model, prompts, tokens, drafters):
+        expected = [a["token_ids"] for a in self.answers(model, prompts, tokens, "--batch", "8")]
+        self.assertEqual({len(ids) for ids in expected}, {tokens})
+        for drafter in drafters:
+            for options in (["--batch", "1"], ["--batch", "5", "--draft-budget", "5"]):
+                with self.subTest(model=os.path.basename(model), drafter=drafter, options=options):
+                    answers = self.answers(model, prompts, tokens, "--drafter", drafter, *options)
+                    self.assertEqual([a["token_ids"] for a in answers], expected)
+                    said = [a["speculation"] for a in answers]
+                    for one in said:
+                        self.assertEqual(one["accepted"] + one["target_passes"], tokens)
+                        self.assertLessEqual(one["accepted"], one["drafted"])
+                    if options[1] == "1":
+                        passes = sum(one["target_passes"] for one in said)
+                        print(f"{os.path.basename(model)}, {os.path.basename(drafter)}: {len(prompts)} prompts, "
+                              f"{len(prompts) * tokens / passes:.2f} tokens a pass, "
+                              f"{sum(s['accepted'] for s in said) / max(1, sum(s['drafted'] for s in said)):.2f} accepted", flush=True)
+
+    def test_every_drafter_gives_the_plain_greedy_tokens(self):
+        llama = self.tiny("llama.gguf", "--arch", "llama", "--type", "q8_0")
+        gemma = self.tiny("gemma.gguf", "--arch", "gemma3", "--type", "q8_0")
+        other = self.tiny("other.gguf", "--arch", "llama", "--type", "q4_0", "--seed", "5")
+        self.compare(llama, PROMPTS[::12], 24, ["ngram", "layers", "layers:1", "auto", llama, other, "auto," + llama, gemma])
+        self.compare(gemma, PROMPTS[::24], 24, ["ngram", "layers:1", "auto", gemma, llama])
+
+    @unittest.skipUnless(FULL, "takes minutes: --full")
+    def test_on_the_models_of_the_store(self):
+        self.compare("qwen2.5-coder-0.5b-instruct", PROMPTS, 128, ["ngram", "layers:20", "auto", "smollm2-135m-instruct"])
+        self.compare("smollm2-135m-instruct", PROMPTS, 128, ["ngram", "layers", "auto", "auto,smollm2-135m-instruct"])
+
+    def sampled(self, model, count, *options):
+        """How often each pair of second and third token was drawn, and how many proposals stood."""
+        answers = self.answers(model, ["The"] * count, 4, "--temperature", "0.8", "--top-k", "3" if model.endswith(".gguf") else "20", "--batch", "16", *options)
+        said = [a.get("speculation", {"accepted": 0, "drafted": 0}) for a in answers]
+        return (collections.Counter(tuple(a["token_ids"][1:3]) for a in answers), sum(s["accepted"] for s in said),
+                sum(s["drafted"] for s in said))
+
+    def compare_distributions(self, model, count, drafter):
+        plain, _, _ = self.sampled(model, count, "--seed", "1")
+        same, _, _ = self.sampled(model, count, "--seed", "1", "--drafter", drafter)
+        self.assertEqual(same, plain)  # by default the tokens are those of the seed
+        drawn, accepted, drafted = self.sampled(model, count, "--seed", str(10 * count), "--drafter", drafter, "--acceptance", "ratio")
+        self.assertGreater(accepted, 0)
+        # Two samples of one distribution: the sum over pooled cells is chi-square with one degree of freedom a cell.
+        total, cells, rest = 0.0, 0, [0, 0]
+        for pair in set(plain) | set(drawn):
+            if plain[pair] + drawn[pair] < 16:
+                rest = [rest[0] + plain[pair], rest[1] + drawn[pair]]
+                continue
+            total += (plain[pair] - drawn[pair]) ** 2 / (plain[pair] + drawn[pair])
+            cells += 1
+        total += (rest[0] - rest[1]) ** 2 / max(1, sum(rest))
+        print(f"{os.path.basename(model)}: {accepted} of {drafted} drawn proposals stood; chi-square {total:.1f} over {cells} degrees "
+              "of freedom", flush=True)
+        self.assertGreaterEqual(cells, 2)
+        self.assertLess(total, cells + 4 * (2 * cells) ** 0.5)
+
+    def test_acceptance_by_ratio_keeps_the_distribution(self):
+        model = self.tiny("llama.gguf", "--arch", "llama", "--type", "q8_0")
+        self.compare_distributions(model, 600, self.tiny("coarse.gguf", "--arch", "llama", "--type", "q4_0"))
+
+    @unittest.skipUnless(FULL, "takes minutes: --full")
+    def test_acceptance_by_ratio_on_the_real_vocabulary(self):
+        self.compare_distributions("smollm2-135m-instruct", 3000, "layers:28")
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[a for a in sys.argv if a != "--full"])
