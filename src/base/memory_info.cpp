@@ -1,5 +1,9 @@
 #include "base/memory_info.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include <algorithm>
 #include <charconv>
 #include <string>
@@ -37,6 +41,12 @@ std::uint64_t available_memory() {
     available = available == 0 ? left : std::min(available, left);
   }
   return available;
+}
+
+void release_free_memory() {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
 }
 
 }  // namespace kinglet

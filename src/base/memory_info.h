@@ -9,4 +9,7 @@ namespace kinglet {
 /// unknown.
 std::uint64_t available_memory();
 
+/// Gives freed memory back to the system, where the allocator can: before the memory of something else is measured.
+void release_free_memory();
+
 }  // namespace kinglet

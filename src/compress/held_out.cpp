@@ -37,6 +37,4 @@ SplitText split_text(std::string_view text) {
   return split;
 }
 
-SplitText built_in_text() { return {}; }
-
 }  // namespace kinglet

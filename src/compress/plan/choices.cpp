@@ -1,5 +1,7 @@
 #include "compress/plan/choices.h"
 
+#include "compress/plan/sensitivity.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -12,19 +14,20 @@
 namespace kinglet {
 namespace {
 
-constexpr std::int64_t kSampleRows = 48;       // of a matrix: errors of a type differ little between rows
-constexpr std::int64_t kSampleValues = 98304;  // wide rows need fewer
+constexpr std::int64_t kSampleRows = 16;       // of a matrix: errors of a type differ little between rows
+constexpr std::int64_t kSampleValues = 32768;  // wide rows need fewer
 
-/// How much relative error in a matrix of this role moves what the model says, from one-at-a-time measurements (KL of
-/// the whole model per relative squared error of the matrix) on models of 135 to 500 million parameters.
+/// For models that are too large to be run here: what measure_sensitivities gave for SmolLM2-135M (the middle layers).
 double role_sensitivity(std::string_view name, bool tied) {
   if (name.starts_with("output.")) return 12;
-  if (name.starts_with("token_embd.")) return tied ? 12 : 2;
-  if (name.find("attn_v.") != std::string_view::npos) return 1.6;
-  if (name.find("attn_output.") != std::string_view::npos) return 1.2;
-  if (name.find("ffn_down.") != std::string_view::npos) return 1.4;
-  if (name.find("attn_q.") != std::string_view::npos || name.find("attn_k.") != std::string_view::npos) return 0.7;
-  return 1;
+  if (name.starts_with("token_embd.")) return tied ? 12 : 0.3;
+  static constexpr std::pair<std::string_view, double> kKinds[] = {
+      {"attn_q", 0.07},   {"attn_k", 0.07}, {"attn_v", 0.4},  {"attn_output", 0.08},
+      {"ffn_gate", 0.15}, {"ffn_up", 0.2},  {"ffn_down", 0.5}};
+  const std::string kind = matrix_kind(name);
+  for (const auto& [each, value] : kKinds)
+    if (each == kind) return value;
+  return 0.2;
 }
 
 bool is_matrix(const TensorInfo& tensor) {
@@ -78,11 +81,22 @@ std::uint64_t padded_bytes(const TensorInfo& tensor, const BlockType& type) {
   return (bytes + kGgufAlignment - 1) / kGgufAlignment * kGgufAlignment;
 }
 
+Result<Sensitivities> sensitivities_of(PassContext& context) {
+  auto measured = measure_sensitivities(context);
+  if (measured) return measured;
+  const ErrorCode code = measured.error().code;
+  if (code != ErrorCode::kUnsupported && code != ErrorCode::kExhausted && code != ErrorCode::kInvalidArgument)
+    return measured;
+  if (context.note) context.note("planning by the kind of matrix alone: " + measured.error().message);
+  return Sensitivities();
+}
+
 }  // namespace
 
 Result<std::vector<TensorChoices>> list_choices(PassContext& context, const ChoiceOptions& options) {
   const Checkpoint& source = *context.source;
   const bool tied = source.find("output.weight") == nullptr;
+  KINGLET_TRY(const Sensitivities measured, sensitivities_of(context));
   std::vector<TensorChoices> all;
   std::vector<const TensorInfo*> infos;
   for (const TensorInfo& tensor : source.tensors())
@@ -95,10 +109,12 @@ Result<std::vector<TensorChoices>> list_choices(PassContext& context, const Choi
     TensorChoices& entry = all[i];
     entry.name = tensor.name;
     entry.elements = tensor.elements();
+    const auto known = measured.find(tensor.name);
+    const double sensitivity = known != measured.end() ? known->second : role_sensitivity(tensor.name, tied);
     for (const BlockType* type : block_types()) {
       if (!is_candidate(*type, tensor, options)) continue;
       const double error = type == tensor.type ? 0 : relative_error(*type, values);
-      entry.choices.push_back({type, padded_bytes(tensor, *type), error * role_sensitivity(tensor.name, tied)});
+      entry.choices.push_back({type, padded_bytes(tensor, *type), error * sensitivity});
     }
     std::sort(entry.choices.begin(), entry.choices.end(), [](const Choice& a, const Choice& b) {
       return a.bytes != b.bytes ? a.bytes < b.bytes : a.type->name < b.type->name;

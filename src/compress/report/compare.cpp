@@ -3,7 +3,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "base/interrupt.h"
+#include "base/memory_info.h"
 #include "base/sha256.h"
 #include "base/try.h"
 #include "compress/report/parts.h"
@@ -42,6 +42,7 @@ class Comparison {
   /// Load time and peak memory need a process that holds nothing else.
   Result<void> alone(std::size_t i) {
     say("loading", i, models_.size());
+    release_free_memory();
     reset_peak_memory();
     const auto start = std::chrono::steady_clock::now();
     KINGLET_TRY(const Subject subject, load_subject(models_[i].second, options_.context + 64, options_.threads));

@@ -1,0 +1,233 @@
+#include "compress/plan/sensitivity.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/sha256.h"
+#include "base/thread_pool.h"
+#include "base/try.h"
+#include "compress/calibration/calibration_text.h"
+#include "compress/memory_checkpoint.h"
+#include "compress/workbench.h"
+#include "decode/softmax.h"
+#include "kinglet/measure.h"
+
+namespace kinglet {
+namespace {
+
+constexpr double kError = 0.01;  // relative squared: about what 3.5 bits cost, where answers still react linearly
+constexpr std::size_t kTokens = 384, kWindow = 96;
+constexpr std::size_t kSkipped = 8;  // predictions from almost nothing are noise
+constexpr std::uint64_t kMostCache = 16 << 20;
+
+/// Uniform in [-1, 1) from a counter (SplitMix64).
+float noise(std::uint64_t seed, std::uint64_t index) {
+  std::uint64_t z = seed + (index + 1) * 0x9E3779B97F4A7C15ull;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
+  z ^= z >> 31;
+  return static_cast<float>(static_cast<double>(z >> 11) * 0x1p-52 - 1);
+}
+
+/// The matrix with random errors of the given relative size in every row.
+Result<std::unique_ptr<PackedMatrix>> disturbed(const Checkpoint& source, const TensorInfo& info, double error,
+                                                std::uint64_t seed, ThreadPool& pool) {
+  const auto columns = static_cast<std::size_t>(info.columns());
+  const BlockType& to = *find_block_type(columns % 32 == 0 ? "Q8_0" : "BF16");
+  KINGLET_TRY(const TensorData data, source.data(info));
+  const std::uint64_t row_bytes = to.row_bytes(columns);
+  std::vector<std::byte> bytes(static_cast<std::uint64_t>(info.rows()) * row_bytes);
+  const double scale = std::sqrt(3 * error);  // a uniform number has a mean square of a third
+  pool.run([&](int thread) {
+    std::vector<float> row(columns);
+    const WorkShare share = work_share(info.rows(), thread, pool.size());
+    for (std::int64_t r = share.begin; r < share.end; ++r) {
+      info.type->decode(data.bytes.data() + static_cast<std::uint64_t>(r) * info.type->row_bytes(columns),
+                        columns / static_cast<std::size_t>(info.type->block_values), row.data());
+      double squares = 0;
+      for (float value : row) squares += static_cast<double>(value) * value;
+      const auto size = static_cast<float>(scale * std::sqrt(squares / static_cast<double>(columns)));
+      for (std::size_t i = 0; i < columns; ++i)
+        row[i] += size * noise(seed, static_cast<std::uint64_t>(r) * columns + i);
+      to.encode(row.data(), columns / static_cast<std::size_t>(to.block_values), nullptr,
+                bytes.data() + static_cast<std::uint64_t>(r) * row_bytes);
+    }
+  });
+  return pack_matrix(to, info.shape, own_bytes(std::move(bytes)));
+}
+
+class Meter {
+ public:
+  Meter(PassContext& context, Workbench& bench) : context_(context), bench_(bench) {}
+
+  Result<void> prepare() {
+    KINGLET_TRY(windows_,
+                calibration_windows(bench_.model().tokenizer(), context_.text, {.tokens = kTokens, .window = kWindow}));
+    return read(reference_);
+  }
+
+  /// Mean divergence from the source with errors in these matrices.
+  Result<double> with_errors(const std::vector<std::string>& names) {
+    if (context_.cancelled && context_.cancelled()) return fail(ErrorCode::kCancelled, "interrupted");
+    std::vector<std::unique_ptr<PackedMatrix>> kept;
+    for (const std::string& name : names) {
+      KINGLET_TRY(auto matrix, disturbed(*context_.source, *context_.source->find(name), kError,
+                                         context_.seed * 1000003 + ++seeds_, bench_.pool()));
+      KINGLET_TRY(auto old, bench_.exchange(name, std::move(matrix)));
+      kept.push_back(std::move(old));
+    }
+    std::vector<float> logits;
+    KINGLET_CHECK(read(logits));
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      if (kept[i]) KINGLET_CHECK(bench_.exchange(names[i], std::move(kept[i])));
+    }
+    return divergence(logits);
+  }
+
+ private:
+  Result<void> read(std::vector<float>& logits) {
+    const auto vocabulary = static_cast<std::size_t>(bench_.model().config().vocabulary);
+    logits.clear();
+    for (const auto& ids : windows_)
+      KINGLET_CHECK(stream_logits(bench_.engine(), ids, std::min(kSkipped, ids.size() - 1), 0,
+                                  [&](std::size_t, int rows, float* piece) -> Result<void> {
+                                    logits.insert(logits.end(), piece,
+                                                  piece + static_cast<std::size_t>(rows) * vocabulary);
+                                    return {};
+                                  }));
+    return {};
+  }
+
+  double divergence(const std::vector<float>& logits) const {
+    const auto vocabulary = static_cast<std::size_t>(bench_.model().config().vocabulary);
+    const std::size_t rows = logits.size() / vocabulary;
+    std::vector<double> values(rows);
+    bench_.pool().run([&](int thread) {
+      const WorkShare share = work_share(static_cast<std::int64_t>(rows), thread, bench_.pool().size());
+      for (auto r = static_cast<std::size_t>(share.begin); r < static_cast<std::size_t>(share.end); ++r) {
+        const std::span<const float> p(reference_.data() + r * vocabulary, vocabulary);
+        const std::span<const float> q(logits.data() + r * vocabulary, vocabulary);
+        const double p_total = log_sum_exp(p), q_total = log_sum_exp(q);
+        double sum = 0;
+        for (std::size_t i = 0; i < vocabulary; ++i) {
+          const double log_p = p[i] - p_total;
+          if (log_p > -30) sum += std::exp(log_p) * (log_p - (q[i] - q_total));
+        }
+        values[r] = std::max(0.0, sum);
+      }
+    });
+    double sum = 0;
+    for (double value : values) sum += value;
+    return sum / std::max<double>(1, static_cast<double>(rows));
+  }
+
+  PassContext& context_;
+  Workbench& bench_;
+  std::vector<std::vector<TokenId>> windows_;
+  std::vector<float> reference_;
+  std::uint64_t seeds_ = 0;
+};
+
+/// The matrices of all layers by layer and by kind.
+struct Groups {
+  std::map<int, std::vector<std::string>> layers;
+  std::map<std::string, std::vector<std::string>> kinds;
+};
+
+Result<Sensitivities> measure(PassContext& context, Workbench& bench) {
+  Meter meter(context, bench);
+  KINGLET_CHECK(meter.prepare());
+  Groups groups;
+  const auto layers = static_cast<int>(bench.model().config().layers);
+  for (int layer = 0; layer < layers; ++layer)
+    for (const std::string& name : bench.matrices(layer)) {
+      groups.layers[layer].push_back(name);
+      groups.kinds[matrix_kind(name)].push_back(name);
+    }
+  const std::size_t all = groups.layers.size() + groups.kinds.size() + 1;
+  std::size_t done = 0;
+  const auto step = [&] {
+    if (context.progress) context.progress(static_cast<double>(done++) / static_cast<double>(all));
+  };
+  std::map<int, double> by_layer;
+  std::map<std::string, double> by_kind;
+  double layer_sum = 0, kind_sum = 0;
+  for (const auto& [layer, names] : groups.layers) {
+    step();
+    KINGLET_TRY(by_layer[layer], meter.with_errors(names));
+    layer_sum += by_layer[layer];
+  }
+  for (const auto& [kind, names] : groups.kinds) {
+    step();
+    KINGLET_TRY(by_kind[kind], meter.with_errors(names));
+    kind_sum += by_kind[kind];
+  }
+  Sensitivities result;
+  for (const auto& [layer, names] : groups.layers) {
+    double shares = 0;  // of the kinds that this layer has
+    for (const std::string& name : names) shares += by_kind[matrix_kind(name)];
+    // Both sums measure the errors of all layers; where they differ, errors do not add up, and the mean is as good.
+    const double scale = layer_sum > 0 ? std::sqrt(kind_sum / layer_sum) : 1;
+    for (const std::string& name : names)
+      result[name] = shares > 0 ? scale * by_layer[layer] * by_kind[matrix_kind(name)] / shares / kError : 0;
+  }
+  step();
+  const std::string head = bench.model().head ? "output.weight" : "token_embd.weight";
+  KINGLET_TRY(const double head_value, meter.with_errors({head}));
+  result[head] = head_value / kError;
+  if (bench.model().head) result["token_embd.weight"] = layer_sum / std::max(layers, 1) / kError;
+  return result;
+}
+
+Result<Sensitivities> read_cached(const std::string& path) {
+  KINGLET_TRY(const std::string text, read_file(path, kMostCache));
+  KINGLET_TRY(const auto value, parse_json(text, path));
+  Sensitivities result;
+  if (!value.is_object()) return fail(ErrorCode::kCorrupt, "expected an object", "", path);
+  for (const auto& [name, number] : value.items()) {
+    if (!number.is_number() || !(number.get<double>() >= 0))
+      return fail(ErrorCode::kCorrupt, "expected numbers", "", path);
+    result[name] = number.get<double>();
+  }
+  return result;
+}
+
+}  // namespace
+
+std::string matrix_kind(std::string_view name) {
+  if (!name.starts_with("blk.")) return std::string(name);
+  const std::size_t dot = name.find('.', 4);
+  if (dot == std::string_view::npos) return std::string(name);
+  const std::string_view rest = name.substr(dot + 1);
+  return std::string(rest.substr(0, rest.rfind('.')));
+}
+
+Result<Sensitivities> measure_sensitivities(PassContext& context) {
+  const std::string key = sha256("sensitivity 1 " + context.source_digest + " " + sha256(context.text).hex() + " " +
+                                 std::to_string(context.seed))
+                              .hex();
+  const std::string path = context.cache_folder.empty() ? "" : context.cache_folder + "/" + key + ".sensitivity.json";
+  if (!path.empty() && file_exists(path)) {
+    if (auto cached = read_cached(path)) return cached;
+  }
+  // Packed weights are about as large as the file, and the logits of two readings come on top.
+  if (2 * context.source->file_bytes() > context.memory_bytes)
+    return fail(ErrorCode::kExhausted, "the model is too large for the memory budget to be run");
+  KINGLET_TRY(const auto bench, Workbench::open(*context.source, {.threads = context.pool->size()},
+                                                {.context = static_cast<std::int64_t>(kWindow) + 8}));
+  if (!bench->model().config().causal) return fail(ErrorCode::kUnsupported, "the model does not generate text");
+  KINGLET_CHECK(bench->page_in_all());
+  KINGLET_TRY(const Sensitivities result, measure(context, *bench));
+  if (path.empty()) return result;
+  nlohmann::ordered_json value = nlohmann::ordered_json::object();
+  for (const auto& [name, number] : result) value[name] = number;
+  if (make_folders(context.cache_folder)) {  // a cache that cannot be written costs time only
+    if (auto file = AtomicFile::create(path); file && (*file)->write(dump_json(value, 1))) (void)(*file)->commit();
+  }
+  return result;
+}
+
+}  // namespace kinglet
