@@ -64,6 +64,9 @@ struct Evaluation {
 
 struct EvaluateOptions {
   int chunk = 0;  ///< most rows of one pass; 0: the engine's max_rows
+  /// Changes the logits [vocabulary] for a token before they are scored (a grammar forbids some), in the order of the
+  /// tokens: (index of the window, of the token in it, row). With a reference also its row.
+  std::function<Result<void>(std::size_t window, std::size_t index, std::span<float> row)> reshape = {};
   std::size_t worst = 10;
   std::function<void(std::uint64_t done, std::uint64_t total)> progress;  ///< in tokens fed
 };
@@ -122,11 +125,14 @@ inline constexpr int kBenchPrompt = 16, kBenchDecodeTokens = 128, kBenchPrefillT
 
 /// Tokens a second of one run: drawn tokens for decoding (greedy, end tokens ignored), prompt tokens for prefill.
 /// Prompts are random tokens from a fixed seed. Holds the sequences of depth tests from run to run.
+struct GenerateRequest;
 class SpeedMeter {
  public:
   explicit SpeedMeter(Engine& engine, std::string drafter = "none", std::shared_ptr<DraftModel> draft_model = nullptr)
       : engine_(engine), drafter_(std::move(drafter)), draft_model_(std::move(draft_model)) {}
   Result<double> run(const SpeedTest& test);
+  /// Changes each request before it runs (a grammar, say). Then an answer may end early, and its own tokens count.
+  std::function<void(GenerateRequest&)> prepare;
 
  private:
   Result<double> decode(int sequences, int tokens, int depth);

@@ -62,6 +62,7 @@ Result<Generation> Conversation::ask(std::string_view question, std::function<bo
   request.options = options_;
   request.on_text = std::move(on_text);
   request.sequence = sequence_.get();
+  if (prepare) prepare(request);
   auto results = generate(*engine_, {std::move(request)});
   if (!results || results->front().error) {
     sequence_.reset();

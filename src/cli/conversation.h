@@ -26,6 +26,8 @@ class Conversation {
   void reset();
   void set_system(std::string system);
   const nlohmann::ordered_json& messages() const { return messages_; }
+  /// Changes each request before it runs (a grammar, say).
+  std::function<void(GenerateRequest&)> prepare;
 
  private:
   Conversation(Engine& engine, PromptMaker prompts, GenerateOptions options)

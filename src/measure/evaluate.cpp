@@ -116,6 +116,11 @@ Result<void> Evaluator::piece(std::size_t number, Sequence& sequence, Sequence* 
   const std::size_t first = scores_.size(), count = wanted_.size();
   scores_.resize(first + count);
   for (std::int32_t w : wanted_) places_.push_back({number, begin + static_cast<std::size_t>(w) + 1});
+  for (std::size_t i = 0; options_.reshape && i < count; ++i) {
+    const std::size_t at = i * vocabulary_, index = places_[first + i].index;
+    KINGLET_CHECK(options_.reshape(number, index, {logits_.data() + at, vocabulary_}));
+    if (reference_) KINGLET_CHECK(options_.reshape(number, index, {reference_logits_.data() + at, vocabulary_}));
+  }
   ThreadPool& pool = model_.model().pool();
   const auto size = static_cast<std::size_t>(pool.size());
   pool.run([&](int thread) {

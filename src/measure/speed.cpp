@@ -81,6 +81,7 @@ Result<double> SpeedMeter::decode(int sequences, int tokens, int depth) {
     requests[i].options.ignore_eos = true;
     requests[i].options.drafter = drafter_;
     requests[i].options.draft_model = draft_model_;
+    if (prepare) prepare(requests[i]);
   }
   if (depth > 0) {  // the deep prompt is fed once and kept
     auto at = std::find_if(deep_.begin(), deep_.end(), [&](const auto& entry) { return entry.first == depth; });

@@ -80,6 +80,25 @@ class StructuredOutput(unittest.TestCase):
             self.assertEqual(line["token_ids"], alone["token_ids"])
             self.assertEqual(line["grammar"]["forced_tokens"], alone["grammar"]["forced_tokens"])
 
+    def test_eval_scores_texts_of_the_grammar(self):
+        text = os.path.join(self.folder, "text.json")
+        with open(text, "w", encoding="utf-8") as file:
+            json.dump({"identifier": "abc", "kind": "alphabetical", "measurements": [1, 22], "confirmed": True}, file)
+        free = json.loads(self.kinglet("eval", self.model, "--text", text, "--json"))
+        held = json.loads(self.kinglet("eval", self.model, "--text", text, "--schema", self.schema, "--json"))
+        self.assertEqual(held["tokens"], free["tokens"])
+        self.assertLess(held["nll"], free["nll"] / 2)
+        self.kinglet("eval", self.model, "--text", text, "--choice", "yes,no", status=2)
+
+    def test_bench_and_chat_take_a_grammar(self):
+        value = json.loads(self.kinglet("bench", self.model, "--tests", "decode", "--rounds", "1", "--wait", "0", "--schema", self.schema, "--json"))
+        self.assertGreater(value["decode"]["unconstrained"]["tokens_per_second"], 0)
+        self.assertGreater(value["decode"]["unconstrained"]["ratio"], 0)
+        answers = [json.loads(line)["text"] for line in
+                   self.kinglet("chat", self.model, "--choice", "yes,no,perhaps", "--json", stdin="Well?\nSure?\n").splitlines()]
+        self.assertEqual(len(answers), 2)
+        self.assertTrue(set(answers) <= {"yes", "no", "perhaps"}, answers)
+
     def test_two_kinds_at_once_are_a_mistake(self):
         self.kinglet("run", self.model, "x", "--regex", "a", "--choice", "a,b", status=2)
 

@@ -59,6 +59,30 @@ class Vocabulary:
                           for i, p in enumerate(pieces)]
         for i in self.special:
             self.bytes[i] = b""
+        self.meta = meta
+
+    def tokenizer_json(self):
+        """The same tokenizer for Hugging Face's library, which llguidance cuts forced text with."""
+        from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+        pieces = {piece: i for i, piece in enumerate(self.meta["tokenizer.ggml.tokens"])}
+        if self.meta["tokenizer.ggml.model"] == "gpt2":
+            merges = [tuple(merge.split(" ")) for merge in self.meta["tokenizer.ggml.merges"]]
+            made = Tokenizer(models.BPE(vocab=pieces, merges=merges))
+            if self.meta.get("tokenizer.ggml.pre") == "qwen2":
+                words = Regex(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+                made.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(words, "isolated"),
+                                                              pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+            else:
+                made.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True),
+                                                              pre_tokenizers.ByteLevel(add_prefix_space=False)])
+            made.decoder = decoders.ByteLevel()
+        else:
+            scores = self.meta["tokenizer.ggml.scores"]
+            made = Tokenizer(models.Unigram([(piece, scores[i]) for piece, i in pieces.items()], unk_id=pieces.get("<unk>", 0), byte_fallback=True))
+            made.normalizer = normalizers.Replace(" ", "\u2581")
+            made.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
+        made.add_special_tokens([AddedToken(self.meta["tokenizer.ggml.tokens"][i], special=True) for i in self.special])
+        return made.to_str()
 
 
 def run_kinglet(kinglet, model, cases, _ids, _vocabulary):
@@ -98,15 +122,12 @@ def walk(engine_mask, accept, ends, tests_ids, reset):
 def run_llguidance(_kinglet, _model, cases, ids, vocabulary):
     import llguidance
     import numpy
-    wrapper = type("Pieces", (), {"eos_token_id": vocabulary.eos, "bos_token_id": None, "special_token_ids": vocabulary.special,
-                                  "tokens": [b or b"\xff<%d>" % i for i, b in enumerate(vocabulary.bytes)],
-                                  "__call__": lambda self, text: []})()
-    tokenizer = llguidance.LLTokenizer(llguidance.TokenizerWrapper(wrapper))
+    tokenizer = llguidance.LLTokenizer(vocabulary.tokenizer_json(), n_vocab=len(vocabulary.bytes), eos_token=vocabulary.eos)
     buffer = numpy.zeros((len(vocabulary.bytes) + 31) // 32, dtype=numpy.uint32)
     for (_, schema, _), tests in zip(cases, ids):
         start = time.perf_counter()
         try:
-            matcher = llguidance.LLMatcher(tokenizer, llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema)))
+            matcher = llguidance.LLMatcher(tokenizer, llguidance.LLMatcher.grammar_from_json_schema(json.dumps(schema)), log_level=0)
             error = matcher.get_error()
         except ValueError as failure:
             error = str(failure)

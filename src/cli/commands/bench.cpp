@@ -11,6 +11,7 @@
 #include "base/interrupt.h"
 #include "base/try.h"
 #include "cli/command.h"
+#include "cli/constraint.h"
 #include "cli/drafter.h"
 #include "cli/generation.h"
 #include "cli/output.h"
@@ -56,9 +57,19 @@ constexpr OptionSpec kOptions[] = {
 struct Measured {
   SpeedTest test;
   std::vector<double> own, peer, ratio;  ///< one a round
+  std::vector<double> free = {};         ///< with a grammar: the same without it, in the same round
+  bool constrained(const Constraint& constraint) const {
+    return constraint.given() && test.kind != SpeedTest::Kind::kPrefill;
+  }
 };
 
 double median(std::vector<double> values) { return percentile(values, 0.5); }
+
+std::vector<double> quotients(const std::vector<double>& a, const std::vector<double>& b) {
+  std::vector<double> out;
+  for (std::size_t i = 0; i < a.size() && i < b.size(); ++i) out.push_back(b[i] > 0 ? a[i] / b[i] : 0);
+  return out;
+}
 
 double spread(const std::vector<double>& values) {
   const auto [low, high] = std::minmax_element(values.begin(), values.end());
@@ -90,6 +101,7 @@ class Bench {
   std::unique_ptr<Engine> engine_;
   std::optional<SpeedMeter> meter_;
   std::optional<Peer> peer_;
+  Constraint constraint_;
   std::vector<double> bandwidth_;
   double load_ms_ = 0, foreign_ = 0;
   std::uint64_t peak_ = 0;
@@ -125,6 +137,8 @@ Result<void> Bench::load() {
   GenerateOptions drafting;
   KINGLET_CHECK(open_drafter(arguments_.text("drafter"), arguments_, *engine_, drafting));
   meter_.emplace(*engine_, drafting.drafter, drafting.draft_model);
+  KINGLET_TRY(constraint_, Constraint::from(arguments_));
+  KINGLET_CHECK(constraint_.bind(model_->tokenizer()));
   return {};
 }
 
@@ -151,13 +165,24 @@ Result<void> Bench::wait_for_quiet() {
 
 Result<void> Bench::round(std::vector<Measured>& figures) {
   for (Measured& measured : figures) {
-    KINGLET_TRY(const double own, meter_->run(measured.test));
-    measured.own.push_back(own);
+    if (measured.constrained(constraint_)) {
+      KINGLET_TRY(const double free, meter_->run(measured.test));
+      measured.free.push_back(free);
+      meter_->prepare = [&](GenerateRequest& request) {
+        request.options.ignore_eos = false;
+        request.options.jump_ahead = !arguments_.flag("no-jump-ahead");
+        constraint_.constrain(request);
+      };
+    }
+    const auto own = meter_->run(measured.test);
+    meter_->prepare = nullptr;
+    KINGLET_CHECK(own);
+    measured.own.push_back(*own);
     if (!peer_) continue;
     if (interrupted()) return fail(ErrorCode::kCancelled, "interrupted");
     KINGLET_TRY(const double peer, peer_->run(measured.test, {path_, model_->threads(), engine_->options().cache}));
     measured.peer.push_back(peer);
-    measured.ratio.push_back(own / peer);
+    measured.ratio.push_back(*own / peer);
   }
   return {};
 }
@@ -188,6 +213,7 @@ Result<void> Bench::rounds() {
     ++done;
     for (std::size_t i = 0; i < measured_.size(); ++i) {
       measured_[i].own.push_back(figures[i].own[0]);
+      measured_[i].free.insert(measured_[i].free.end(), figures[i].free.begin(), figures[i].free.end());
       if (!peer_) continue;
       measured_[i].peer.push_back(figures[i].peer[0]);
       measured_[i].ratio.push_back(figures[i].ratio[0]);
@@ -231,6 +257,10 @@ ordered_json Bench::json() const {
                           {"rounds", measured.own},
                           {"bottleneck", bottleneck(measured)}};
     if (measured.test.kind != SpeedTest::Kind::kPrefill) entry["bandwidth_share"] = share_of_bandwidth(measured);
+    if (!measured.free.empty())
+      entry["unconstrained"] = {{"tokens_per_second", median(measured.free)},
+                                {"rounds", measured.free},
+                                {"ratio", median(quotients(measured.own, measured.free))}};
     if (peer_)
       entry["against"] = {{"tokens_per_second", median(measured.peer)},
                           {"spread", spread(measured.peer)},
@@ -292,6 +322,10 @@ std::string Bench::text() const {
       text += line;
     }
     text += "  " + bottleneck(measured) + "\n";
+    if (measured.free.empty()) continue;
+    std::snprintf(line, sizeof line, "%-12s %10.1f          constrained: %.3fx\n", "  free", median(measured.free),
+                  median(quotients(measured.own, measured.free)));
+    text += line;
   }
   if (noisy_ > 0) {
     std::snprintf(line, sizeof line, "\nNot quiet: other processes took up to %.0f %% of the processor in %d rounds.\n",

@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/progress.h"
 #include "base/try.h"
+#include "cli/constraint.h"
 #include "cli/conversation.h"
 #include "cli/drafter.h"
 #include "cli/generation.h"
@@ -145,8 +146,11 @@ Result<void> run(const Arguments& arguments) {
   KINGLET_CHECK(check_generates(*model));
   KINGLET_TRY(const auto engine, Engine::create(model, engine_settings));
   KINGLET_CHECK(open_drafter(arguments.text("drafter"), arguments, *engine, options));
+  KINGLET_TRY(Constraint constraint, Constraint::from(arguments));
+  KINGLET_CHECK(constraint.bind(model->tokenizer()));
   KINGLET_TRY(Conversation conversation,
               Conversation::start(*engine, model, std::move(options), arguments.text("system")));
+  if (constraint.given()) conversation.prepare = [&](GenerateRequest& request) { constraint.constrain(request); };
   if (isatty(STDIN_FILENO) == 1) {
     end_when_unheard(false);
     note("/help shows the commands, Ctrl-C stops an answer, Ctrl-D leaves.");

@@ -4,7 +4,9 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <limits>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -13,6 +15,7 @@
 #include "base/progress.h"
 #include "base/try.h"
 #include "cli/command.h"
+#include "cli/constraint.h"
 #include "cli/generation.h"
 #include "cli/output.h"
 #include "decode/prompt.h"
@@ -245,6 +248,53 @@ Result<void> check_gates(const Arguments& arguments, const Evaluation& result) {
   return {};
 }
 
+/// Holds the scores to a grammar: what it forbids after the text so far has no share of the probability.
+class GrammarScores {
+ public:
+  GrammarScores(const Constraint& constraint, std::span<const TextWindow> windows, const Tokenizer& tokenizer,
+                bool one_text)
+      : matcher_(*constraint.grammar(), constraint.vocabulary()),
+        windows_(windows),
+        tokenizer_(tokenizer),
+        one_text_(one_text) {}
+
+  Result<void> reshape(std::size_t window, std::size_t index, std::span<float> row) {
+    if (!one_text_ && window != window_) fed_ = 0, matcher_.reset();
+    window_ = window;
+    const std::size_t offset = one_text_ ? windows_[window].text_offset : 0;
+    for (; fed_ < offset + index; ++fed_) {
+      // Windows that do not overlap: what the last ones left out stands in those before.
+      std::size_t at = window;
+      while (one_text_ && windows_[at].text_offset > fed_) --at;
+      const TokenId id = windows_[at].ids[fed_ - (one_text_ ? windows_[at].text_offset : 0)];
+      if (fed_ == 0 && id == tokenizer_.bos) continue;  // before the grammar's text
+      if (!matcher_.accept(id))
+        return fail(ErrorCode::kInvalidArgument,
+                    "the text leaves the grammar at token " + std::to_string(fed_) + " ('" +
+                        std::string(tokenizer_.piece(id)) + "')",
+                    "With a grammar, eval scores texts that it allows.");
+    }
+    const auto mask = matcher_.mask();
+    for (std::size_t id = 0; id < row.size(); ++id)
+      if (id / 64 >= mask.size() || (mask[id / 64] >> (id % 64) & 1) == 0)
+        row[id] = -std::numeric_limits<float>::infinity();
+    const TokenId next = windows_[window].ids[index];
+    if (row[static_cast<std::size_t>(next)] == -std::numeric_limits<float>::infinity())
+      return fail(ErrorCode::kInvalidArgument,
+                  "the text leaves the grammar at token " + std::to_string(offset + index) + " ('" +
+                      std::string(tokenizer_.piece(next)) + "')",
+                  "With a grammar, eval scores texts that it allows.");
+    return {};
+  }
+
+ private:
+  GrammarMatcher matcher_;
+  std::span<const TextWindow> windows_;
+  const Tokenizer& tokenizer_;
+  bool one_text_;
+  std::size_t window_ = 0, fed_ = 0;
+};
+
 Result<void> run(const Arguments& arguments) {
   KINGLET_TRY(EngineOptions options, engine_options(arguments));
   const int chunk = static_cast<int>(arguments.integer("prefill-chunk"));
@@ -261,6 +311,13 @@ Result<void> run(const Arguments& arguments) {
     KINGLET_CHECK(check_generates(*other));
     KINGLET_TRY(reference, Engine::create(std::move(other), options));
   }
+  KINGLET_TRY(Constraint constraint, Constraint::from(arguments));
+  KINGLET_CHECK(constraint.bind(model->tokenizer()));
+  if (constraint.given() && arguments.given("logits"))
+    return fail(ErrorCode::kInvalidArgument, "--logits are the model's own; a grammar cannot hold them");
+  if (constraint.given() && model->tokenizer().adds_bos && windows.size() > 1)
+    return fail(ErrorCode::kInvalidArgument, "with a grammar the whole text stands in one window",
+                "Give a --context of at least the text's tokens.");
   Evaluation result;
   if (arguments.given("logits")) {
     KINGLET_TRY(result, write_logits(*engine, windows, arguments.text("logits"), chunk));
@@ -271,6 +328,13 @@ Result<void> run(const Arguments& arguments) {
     how.progress = [&](std::uint64_t done, std::uint64_t total) {
       bar.update({.activity = "eval", .done = done, .total = total});
     };
+    std::optional<GrammarScores> scores;
+    if (constraint.given()) {
+      scores.emplace(constraint, windows, model->tokenizer(), !arguments.given("ids"));
+      how.reshape = [&](std::size_t window, std::size_t index, std::span<float> row) {
+        return scores->reshape(window, index, row);
+      };
+    }
     KINGLET_TRY(result, evaluate(*engine, reference.get(), windows, how));
   }
   KINGLET_CHECK(arguments.flag("json") ? print_json(evaluation_json(result)) : print(evaluation_text(result)));
