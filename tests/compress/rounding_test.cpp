@@ -152,7 +152,8 @@ TEST(Compensate, BeatsPlainRoundingForEveryType) {
   const std::vector<float> moment = damped_moment(correlated_rows(600, inputs, 6), inputs, pool);
   const std::vector<float> targets = gaussian(rows * inputs, 7);
   for (const BlockType* type : block_types()) {
-    if (type->encode == nullptr || type->form.bits == 0 || type->form.bits > 6) continue;
+    const int bits = type->form.trellis != nullptr ? type->form.trellis_bits : type->form.bits;
+    if (type->encode == nullptr || bits == 0 || bits > 6) continue;
     std::vector<std::byte> plain(rows * type->row_bytes(inputs));
     type->encode(targets.data(), targets.size() / static_cast<std::size_t>(type->block_values), nullptr, plain.data());
     const double plain_cost = cost(*type, plain, targets, moment, inputs);
@@ -189,8 +190,8 @@ TEST(Compensate, SameBitsForAnyThreads) {
   ThreadPool one(1), three(3);
   const std::vector<float> moment = damped_moment(correlated_rows(300, inputs, 10), inputs, one);
   const std::vector<float> targets = gaussian(rows * inputs, 11);
-  for (std::string_view name : {"Q4_0", "IQ4_NL", "Q5_1"}) {
-    const BlockType& type = *find_block_type(name);
+  for (std::string_view name : {"Q4_0", "IQ4_NL", "Q5_1", "K2", "K3", "K6"}) {
+    const BlockType& type = *fitting_block_type(*find_block_type(name), inputs);
     EXPECT_EQ(round(type, targets, inputs, moment, {}, one).bytes,
               round(type, targets, inputs, moment, {}, three).bytes);
   }
@@ -217,6 +218,22 @@ TEST(Compensate, KernelsGiveTheSameBitsOnEveryInstructionSet) {
                     own.data() + begin * kRoundingLanes, levels.data(), c.data());
     kernels.group_sums(moment.data(), inputs, begin, group, levels.data(), c.data(), sums.data());
     kernels.spread(moment.data(), c.data(), inputs, own.data());
+    const BlockType& trellis = *find_block_type("K3");
+    std::uint8_t windows[32 * kRoundingLanes];
+    float cost[kRoundingLanes];
+    const std::vector<float> fed(32 * kRoundingLanes), weights(32, 1.0f), scales(kRoundingLanes, 0.001f);
+    kernels.trellis({.states = 8,
+                     .choices = 4,
+                     .levels = trellis.form.trellis,
+                     .scales = scales.data(),
+                     .targets = targets.data(),
+                     .fed = fed.data(),
+                     .feedback = moment.data(),
+                     .stride = inputs,
+                     .weights = weights.data()},
+                    windows, cost);
+    all.insert(all.end(), windows, windows + 32 * kRoundingLanes);
+    all.insert(all.end(), cost, cost + kRoundingLanes);
     for (const auto& part : {own, levels, c, sums}) all.insert(all.end(), part.begin(), part.end());
     results.push_back(std::move(all));
   }

@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "base/thread_pool.h"
+#include "compress/quantize/compensate_trellis.h"
 #include "compress/quantize/rounding_kernels.h"
 #include "tensor/half.h"
 
@@ -321,6 +322,7 @@ MultipleRange observed_range(const BlockType& type, std::span<const float> targe
 CompensateReport round_compensated(const BlockType& type, std::span<const float> targets, std::int64_t rows,
                                    std::int64_t inputs, std::span<const float> moment, const MomentFactor& factor,
                                    const CompensateOptions& options, ThreadPool& pool, std::byte* out) {
+  if (type.form.trellis != nullptr) return round_trellis(type, targets, rows, inputs, moment, options, pool, out);
   std::vector<float> list;
   Job job{type, targets, rows, inputs, moment.data(), factor, options, out, {}, {}};
   job.range = observed_range(type, targets, rows, inputs, factor.pivots.data());

@@ -15,7 +15,7 @@ namespace kinglet {
 class ThreadPool;
 
 struct CompensateOptions {
-  int sweeps = 4;             ///< over all groups: scales and levels, each the best given the others; 0: GPTQ alone
+  int sweeps = 2;             ///< over all groups: scales and levels, each the best given the others; 0: GPTQ alone
   int local_sweeps = 2;       ///< of the levels of a group at each visit
   bool refine_scales = true;  ///< fit each group's scale (and minimum) to its levels in the sweeps
   bool feed_back = true;      ///< round in order with the errors so far fed back; false: plain rounding first

@@ -185,6 +185,72 @@ void spread_row(const float* factors, const float* y, std::int64_t count, float*
   }
 }
 
+constexpr int kPathInputs = 32, kMostStates = 16;
+
+struct TrellisPaths {
+  Lanes cost[kMostStates];
+  Lanes fed[kMostStates][kPathInputs];
+};
+
+void find_trellis_path(const TrellisJob& job, std::uint8_t* windows, float* cost) {
+  static thread_local TrellisPaths buffers[2];
+  alignas(64) int reached[kPathInputs][kMostStates][kRoundingLanes];
+  TrellisPaths *now = &buffers[0], *next = &buffers[1];
+  const int fields = 2 * job.states;
+  Lanes scale;
+  load_lanes(job.scales, scale);
+  for (int s = 0; s < job.states; ++s) now->cost[s] = Lanes{} + (s == 0 ? 0.0f : 1e30f);
+  std::memcpy(now->fed[0], job.fed, sizeof now->fed[0]);
+  for (int s = 1; s < job.states; ++s) std::memcpy(now->fed[s], now->fed[0], sizeof now->fed[0]);
+  for (int j = 0; j < kPathInputs; ++j) {
+    Lanes target, costs[2 * kMostStates], values[2 * kMostStates];
+    LaneMask chosen[2 * kMostStates];
+    load_lanes(job.targets + j * kRoundingLanes, target);
+    const Lanes weight = Lanes{} + job.weights[j];
+    for (int field = 0; field < fields; ++field) {
+      const int from = field & (job.states - 1);
+      const Lanes wanted = target - now->fed[from][j];
+      Lanes least = Lanes{} + 3e38f, value{};
+      LaneMask best{};
+      for (int x = 0; x < job.choices; ++x) {
+        const Lanes offer = scale * static_cast<float>(job.levels[x * fields + field]);
+        const Lanes error = wanted - offer, square = error * error;
+        const LaneMask better = square < least;
+        least = better ? square : least;
+        value = better ? offer : value;
+        best = better ? LaneMask{} + x : best;
+      }
+      costs[field] = now->cost[from] + weight * least;
+      values[field] = value;
+      chosen[field] = best * fields + field;
+    }
+    const float* feedback = job.feedback + j * job.stride;
+    for (int s = 0; s < job.states; ++s) {
+      const int even = 2 * s, odd = 2 * s + 1;
+      const LaneMask take = costs[odd] < costs[even];
+      next->cost[s] = take ? costs[odd] : costs[even];
+      const LaneMask window = take ? chosen[odd] : chosen[even];
+      std::memcpy(reached[j][s], &window, sizeof window);
+      const Lanes error = (take ? values[odd] : values[even]) - target;
+      const Lanes *a = now->fed[even & (job.states - 1)], *b = now->fed[odd & (job.states - 1)];
+      for (int c = j + 1; c < kPathInputs; ++c) next->fed[s][c] = (take ? b[c] : a[c]) + error * feedback[c];
+    }
+    TrellisPaths* swap = now;
+    now = next, next = swap;
+  }
+  for (int lane = 0; lane < kRoundingLanes; ++lane) {
+    int state = 0;
+    for (int s = 1; s < job.states; ++s)
+      if (now->cost[s][lane] < now->cost[state][lane]) state = s;
+    cost[lane] = now->cost[state][lane];
+    for (int j = kPathInputs - 1; j >= 0; --j) {
+      const int window = reached[j][state][lane];
+      windows[j * kRoundingLanes + lane] = static_cast<std::uint8_t>(window);
+      state = window & (fields - 1) & (job.states - 1);
+    }
+  }
+}
+
 double dot_doubles(const double* a, const double* b, std::int64_t count) {
   typedef double Eight __attribute__((vector_size(64)));
   Eight sums{};
@@ -199,8 +265,9 @@ double dot_doubles(const double* a, const double* b, std::int64_t count) {
   return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
 }
 
-constexpr RoundingKernels kKernels = {accumulate_errors, round_to_grid, error_gradients, sums_of_group,
-                                      descend_group,     move_group,    spread_row,      dot_doubles};
+constexpr RoundingKernels kKernels = {find_trellis_path, accumulate_errors, round_to_grid,
+                                      error_gradients,   sums_of_group,     descend_group,
+                                      move_group,        spread_row,        dot_doubles};
 
 }  // namespace
 }  // namespace kinglet

@@ -24,7 +24,23 @@ struct LevelSet {
   int count = 0;
 };
 
+/// 32 inputs of a trellis type (tensor/quantize/trellis.h) for 16 rows, in coding order.
+struct TrellisJob {
+  int states = 0, choices = 0;          ///< histories; values of the bits beside the choice
+  const std::int8_t* levels = nullptr;  ///< 64
+  const float* scales = nullptr;        ///< [16]
+  const float* targets = nullptr;       ///< [32][16]
+  const float* fed = nullptr;           ///< [32][16]: what the errors before the group feed back
+  const float* feedback = nullptr;      ///< [32], `stride` apart: row j holds U[j, c] at c
+  std::int64_t stride = 0;
+  const float* weights = nullptr;  ///< [32]: D
+};
+
 struct RoundingKernels {
+  /// The best path that keeps one history for each state, its errors fed back along it: windows [32][16] (the indices
+  /// of the levels) and its cost, the sum of weights * (error after feedback)^2.
+  void (*trellis)(const TrellisJob& job, std::uint8_t* windows, float* cost);
+
   /// sum[16] += factors[i] * errors[i][16] for i in [0, count), in ascending order, in four interleaved chains.
   void (*accumulate)(const float* factors, const float* errors, std::int64_t count, float* sum);
   /// Nearest values of the grid: levels[16] and values[16] of wanted[16].

@@ -16,7 +16,7 @@ namespace kinglet {
 
 struct SequentialOptions {
   /// Added to the diagonal of each second-moment matrix, as a share of its mean.
-  double damping = 0.01;
+  double damping = 0.2;
   /// How much of the difference between the source's outputs and ours is put into the targets: 0 rounds each matrix to
   /// itself (GPTQ); 1 asks for the source's outputs on our inputs.
   double correction = 1;
