@@ -46,20 +46,8 @@ struct Book {
   __m256i part[4];
 };
 
-// Levels of one quad of a trellis. `choices`: as choices_before of matmul_avx512.cpp for the quads 0 to 3, as stored
-// for the others.
-template <TileFormat F, int Quad>
-inline __m256i trellis_quad(const unsigned char* block, const Book& book, __m256i choices) {
-  constexpr int kMemory = F.memory(), kFirst = F.width >= 5 ? 4 : F.width >= 3 ? 2 : 0;
-  const __m256i mask = _mm256_set1_epi8((2 << kMemory) - 1);
-  const unsigned char* at = block + 64;
-  __m256i index = move_bits<(Quad < 4 ? Quad : Quad - kMemory), 0>(choices);
-  if constexpr (kFirst == 4)
-    index = select(move_bits<Quad % 2 * 4, kMemory + 1>(line(at + 64 * (Quad / 2))), index, mask);
-  if constexpr (kFirst == 2)
-    index = select(move_bits<Quad % 4 * 2, kMemory + 1>(line(at + 64 * (Quad / 4))), index, mask);
-  if constexpr (F.width % 2 == 0)
-    index = select(index, move_bits<Quad, 5>(line(at + 64 * kFirst)), _mm256_set1_epi8(32));
+// Of the 64 levels of a trellis; the upper two bits of the indices are not looked at.
+inline __m256i look_up(const Book& book, __m256i index) {
   const __m256i low = _mm256_and_si256(index, _mm256_set1_epi8(15));
   const __m256i fourth = _mm256_slli_epi16(index, 3), fifth = _mm256_slli_epi16(index, 2);
   const __m256i a =
@@ -67,6 +55,31 @@ inline __m256i trellis_quad(const unsigned char* block, const Book& book, __m256
   const __m256i b =
       _mm256_blendv_epi8(_mm256_shuffle_epi8(book.part[2], low), _mm256_shuffle_epi8(book.part[3], low), fourth);
   return _mm256_blendv_epi8(a, b, fifth);
+}
+
+// x of the quads 6 and 7 of a four-bit trellis, from the three lines' upper bits (others are left in the upper two).
+inline __m256i last_quads(const unsigned char* at) {
+  const __m256i low = select(_mm256_srli_epi16(line(at), 6), _mm256_srli_epi16(line(at + 64), 4), _mm256_set1_epi8(12));
+  return select(low, _mm256_srli_epi16(line(at + 128), 2), _mm256_set1_epi8(48));
+}
+
+// Levels of one quad of a trellis. `choices`: as choices_before of matmul_avx512.cpp for the quads 0 to 3, as stored
+// for the others.
+template <TileFormat F, int Quad>
+inline __m256i trellis_quad(const unsigned char* block, const Book& book, __m256i choices) {
+  constexpr int kMemory = F.memory(), kX = kMemory + 1;
+  const __m256i field = move_bits<(Quad < 4 ? Quad : Quad - kMemory), 0>(choices);
+  const __m256i mask = _mm256_set1_epi8((2 << kMemory) - 1);
+  const unsigned char* at = block + 64;
+  __m256i index = field;
+  if constexpr (F.width == 2) index = select(move_bits<Quad, kX>(line(at)), field, mask);
+  if constexpr (F.width == 3) index = select(move_bits<Quad % 4 * 2, kX>(line(at + 64 * (Quad / 4))), field, mask);
+  if constexpr (F.width == 4) {
+    const __m256i x = Quad < 6 ? line(at + 64 * (Quad / 2)) : last_quads(at);
+    index = select(move_bits<Quad % 2 * 3, kX>(x), field, mask);
+  }
+  if constexpr (F.width == 5) index = select(move_bits<Quad % 2 * 4, kX>(line(at + 64 * (Quad / 2))), field, mask);
+  return look_up(book, index);
 }
 
 template <TileFormat F>
@@ -91,7 +104,7 @@ inline void unpack_trellis(const unsigned char* block, const Book& book, __m256i
 // Codes of half a block, quad by quad: unsigned as stored, or signed where 8 bits are needed.
 template <TileFormat F>
 inline void unpack_codes(const unsigned char* block, const Book& book, __m256i (&codes)[8]) {
-  if constexpr (F.trellis) return unpack_trellis<F>(block, book, codes);
+  if constexpr (F.trellis && F.width < 6) return unpack_trellis<F>(block, book, codes);
   if constexpr (F.width <= 3) {
     const __m256i low = _mm256_set1_epi8(3);
     KINGLET_UNROLL for (int i = 0; i < 2; ++i) {
@@ -151,6 +164,9 @@ inline void unpack_codes(const unsigned char* block, const Book& book, __m256i (
       codes[4 * i + 2] = merge<4>(codes[4 * i + 2], bits, mask);
       codes[4 * i + 3] = merge<6>(codes[4 * i + 3], bits, mask);
     }
+  }
+  if constexpr (F.trellis) {
+    KINGLET_UNROLL for (int quad = 0; quad < 8; ++quad) codes[quad] = look_up(book, codes[quad]);
   }
 }
 

@@ -45,20 +45,27 @@ inline __m512i choices_before(__m512i choices) {
   return select(_mm512_slli_epi16(choices, F.memory()), before, _mm512_set1_epi8((1 << F.memory()) - 1));
 }
 
+// x of the quads 6 and 7 of a four-bit trellis, from the three lines' upper bits (others are left in the upper two).
+inline __m512i last_quads(const unsigned char* at) {
+  const __m512i low = select(_mm512_srli_epi16(line(at), 6), _mm512_srli_epi16(line(at + 64), 4), _mm512_set1_epi8(12));
+  return select(low, _mm512_srli_epi16(line(at + 128), 2), _mm512_set1_epi8(48));
+}
+
 // Levels of the quads 2 Pair and 2 Pair + 1 of a trellis; vpermb looks at six bits only.
 template <TileFormat F, int Quad>
 inline __m512i trellis_quad(const unsigned char* block, __m512i book, __m512i choices) {
-  constexpr int kMemory = F.memory(), kFirst = F.width >= 5 ? 4 : F.width >= 3 ? 2 : 0;
+  constexpr int kMemory = F.memory(), kX = kMemory + 1;
   const __m512i field = move_bits<(Quad < 4 ? Quad : Quad - kMemory), 0>(choices);
   const __m512i mask = _mm512_set1_epi8((2 << kMemory) - 1);
   const unsigned char* at = block + 64;
   __m512i index = field;
-  if constexpr (kFirst == 4)
-    index = select(move_bits<Quad % 2 * 4, kMemory + 1>(line(at + 64 * (Quad / 2))), index, mask);
-  if constexpr (kFirst == 2)
-    index = select(move_bits<Quad % 4 * 2, kMemory + 1>(line(at + 64 * (Quad / 4))), index, mask);
-  if constexpr (F.width % 2 == 0)
-    index = select(index, move_bits<Quad, 5>(line(at + 64 * kFirst)), _mm512_set1_epi8(32));
+  if constexpr (F.width == 2) index = select(move_bits<Quad, kX>(line(at)), field, mask);
+  if constexpr (F.width == 3) index = select(move_bits<Quad % 4 * 2, kX>(line(at + 64 * (Quad / 4))), field, mask);
+  if constexpr (F.width == 4) {
+    const __m512i x = Quad < 6 ? line(at + 64 * (Quad / 2)) : last_quads(at);
+    index = select(move_bits<Quad % 2 * 3, kX>(x), field, mask);
+  }
+  if constexpr (F.width == 5) index = select(move_bits<Quad % 2 * 4, kX>(line(at + 64 * (Quad / 2))), field, mask);
   return _mm512_permutexvar_epi8(index, book);
 }
 
@@ -68,7 +75,7 @@ constexpr bool kTwoUppers = F.trellis || F.width == 6;
 
 template <TileFormat F, int Line>
 inline __m512i upper_bits(const unsigned char* block) {
-  if constexpr (F.trellis) return Line == 0 ? choices_before<F>(line(block)) : line(block);
+  if constexpr (F.trellis && F.width < 6) return Line == 0 ? choices_before<F>(line(block)) : line(block);
   if constexpr (F.width == 3) return line(block + 128);
   if constexpr (F.width == 5) return line(block + 256);
   if constexpr (F.width == 6) return line(block + 256 + 64 * Line);
@@ -83,7 +90,7 @@ inline void unpack_pair(const unsigned char* block, __m512i book, __m512i upper,
     second = line(block + 128 * Pair + 64);
     return;
   }
-  if constexpr (F.trellis) {
+  if constexpr (F.trellis && F.width < 6) {
     first = trellis_quad<F, 2 * Pair>(block, book, upper);
     second = trellis_quad<F, 2 * Pair + 1>(block, book, upper);
     return;
@@ -115,6 +122,10 @@ inline void unpack_pair(const unsigned char* block, __m512i book, __m512i upper,
     first = merge(first, move_bits<4 * (Pair % 2), 4>(upper), mask);
     second = merge(second, move_bits<4 * (Pair % 2) + 2, 4>(upper), mask);
   }
+  if constexpr (F.trellis) {
+    first = _mm512_permutexvar_epi8(first, book);
+    second = _mm512_permutexvar_epi8(second, book);
+  }
 }
 
 template <TileFormat F>
@@ -136,8 +147,10 @@ inline __m512 load_scale(const unsigned char* from, __m512 unit) {
   if constexpr (F.scales == ScaleForm::kFloat16) return halves(from);
   if constexpr (F.scales == ScaleForm::kFloat32) return _mm512_loadu_ps(from);
   if constexpr (F.scales == ScaleForm::kFloat8) {
-    const __m256i words = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
-    return _mm512_mul_ps(_mm512_cvtph_ps(_mm256_slli_epi16(words, 8)), _mm512_set1_ps(0x1p-8f));
+    // Sign, exponent and fraction where a float has them; its exponent counts from 112 higher.
+    const __m512i bits = _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+    const __m512i placed = _mm512_and_si512(_mm512_slli_epi32(bits, 21), _mm512_set1_epi32(0x8FE00000));
+    return _mm512_mul_ps(_mm512_castsi512_ps(placed), _mm512_set1_ps(0x1p104f));
   }
   const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
   return _mm512_mul_ps(unit, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)));

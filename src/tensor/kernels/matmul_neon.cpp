@@ -41,19 +41,28 @@ inline uint8x16_t move_bits(uint8x16_t bytes) {
   return bytes;
 }
 
+// x of the quads 6 and 7 of a four-bit trellis, from the three lines' upper bits.
+inline uint8x16_t last_quads(const unsigned char* at) {
+  const uint8x16_t low = vorrq_u8(vshrq_n_u8(line(at), 6), vshlq_n_u8(vshrq_n_u8(line(at + 64), 6), 2));
+  return vorrq_u8(low, vshlq_n_u8(vshrq_n_u8(line(at + 128), 6), 4));
+}
+
 // Levels of one quad of a trellis. `choices`: as choices_before of matmul_avx512.cpp for the quads 0 to 3, as stored
 // for the others.
 template <TileFormat F, int Quad>
 inline int8x16_t trellis_quad(const unsigned char* block, const int8x16x4_t& book, uint8x16_t choices) {
-  constexpr int kMemory = F.memory(), kFirst = F.width >= 5 ? 4 : F.width >= 3 ? 2 : 0;
+  constexpr int kMemory = F.memory(), kX = kMemory + 1;
+  const uint8x16_t field = move_bits<(Quad < 4 ? Quad : Quad - kMemory), 0>(choices);
   const uint8x16_t mask = vdupq_n_u8((2 << kMemory) - 1);
   const unsigned char* at = block + 64;
-  uint8x16_t index = move_bits<(Quad < 4 ? Quad : Quad - kMemory), 0>(choices);
-  if constexpr (kFirst == 4)
-    index = vbslq_u8(mask, index, move_bits<Quad % 2 * 4, kMemory + 1>(line(at + 64 * (Quad / 2))));
-  if constexpr (kFirst == 2)
-    index = vbslq_u8(mask, index, move_bits<Quad % 4 * 2, kMemory + 1>(line(at + 64 * (Quad / 4))));
-  if constexpr (F.width % 2 == 0) index = vbslq_u8(vdupq_n_u8(32), move_bits<Quad, 5>(line(at + 64 * kFirst)), index);
+  uint8x16_t index = field;
+  if constexpr (F.width == 2) index = vbslq_u8(mask, field, move_bits<Quad, kX>(line(at)));
+  if constexpr (F.width == 3) index = vbslq_u8(mask, field, move_bits<Quad % 4 * 2, kX>(line(at + 64 * (Quad / 4))));
+  if constexpr (F.width == 4) {
+    const uint8x16_t x = Quad < 6 ? line(at + 64 * (Quad / 2)) : last_quads(at);
+    index = vbslq_u8(mask, field, move_bits<Quad % 2 * 3, kX>(x));
+  }
+  if constexpr (F.width == 5) index = vbslq_u8(mask, field, move_bits<Quad % 2 * 4, kX>(line(at + 64 * (Quad / 2))));
   return vqtbl4q_s8(book, vandq_u8(index, vdupq_n_u8(63)));
 }
 
@@ -102,7 +111,7 @@ inline void unpack_narrow(const unsigned char* block, uint8x16_t (&stored)[8]) {
 // Codes of a quarter of a block, quad by quad: as stored, or signed where 8 bits are needed.
 template <TileFormat F>
 inline void unpack_codes(const unsigned char* block, const int8x16x4_t& book, int8x16_t (&codes)[8]) {
-  if constexpr (F.trellis) return unpack_trellis<F>(block, book, codes);
+  if constexpr (F.trellis && F.width < 6) return unpack_trellis<F>(block, book, codes);
   uint8x16_t stored[8];
   if constexpr (F.width <= 3) {
     unpack_narrow<F>(block, stored);
@@ -137,7 +146,9 @@ inline void unpack_codes(const unsigned char* block, const int8x16x4_t& book, in
     }
   }
   KINGLET_UNROLL for (int quad = 0; quad < 8; ++quad) {
-    codes[quad] = F.codebook ? vqtbl1q_s8(book.val[0], stored[quad]) : vreinterpretq_s8_u8(stored[quad]);
+    codes[quad] = F.trellis    ? vqtbl4q_s8(book, stored[quad])
+                  : F.codebook ? vqtbl1q_s8(book.val[0], stored[quad])
+                               : vreinterpretq_s8_u8(stored[quad]);
   }
 }
 

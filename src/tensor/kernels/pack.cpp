@@ -131,10 +131,35 @@ unsigned char* put_scales(const TileFormat& format, const std::vector<float>& va
   return out + kTileLanes * format.scale_size();
 }
 
-void put_trellis(const std::uint8_t* codes, std::size_t stride, int width, unsigned char* out) {
-  for (int part = 0; part < width; ++part)
-    for (int lane = 0; lane < kTileLanes; ++lane)
-      std::memcpy(out + 64 * part + 4 * lane, codes + lane * stride + 4 * part, 4);
+// The x of a four-bit trellis, from a 2-bit and a 1-bit plane to three lines (tile_format.h).
+void put_trellis_x(const std::uint8_t* codes, int lane, unsigned char* out) {
+  for (int i = 0; i < 4; ++i) {
+    const unsigned low = codes[i] | codes[4 + i] << 8, high = codes[8 + i];
+    unsigned x[8];
+    for (int quad = 0; quad < 8; ++quad) x[quad] = (low >> (2 * quad) & 3) | (high >> quad & 1) << 2;
+    const unsigned rest = x[6] | x[7] << 3;
+    for (int l = 0; l < 3; ++l)
+      out[64 * l + 4 * lane + i] =
+          static_cast<unsigned char>(x[2 * l] | x[2 * l + 1] << 3 | (rest >> (2 * l) & 3) << 6);
+  }
+}
+
+void put_trellis(const MatmulKernels& kernels, const std::uint8_t* codes, std::size_t stride, int width,
+                 unsigned char* out) {
+  if (width == 6) {
+    std::uint8_t rows[kTileLanes][kBlockInputs], windows[kBlockInputs];
+    for (int lane = 0; lane < kTileLanes; ++lane) {
+      read_windows<6>(codes + lane * stride, windows);
+      for (int j = 0; j < kBlockInputs; ++j) rows[lane][trellis_column(j)] = windows[j];
+    }
+    return kernels.interleave(rows[0], kBlockInputs, width, out);
+  }
+  for (int lane = 0; lane < kTileLanes; ++lane) {
+    const std::uint8_t* from = codes + lane * stride;
+    if (width == 4) put_trellis_x(from + 4, lane, out + 64);
+    for (int part = 0; part < (width == 4 ? 1 : width); ++part)
+      std::memcpy(out + 64 * part + 4 * lane, from + 4 * part, 4);
+  }
 }
 
 unsigned char* put_units(const MatmulKernels& kernels, const BlockType& type, const TileFormat& format,
@@ -147,7 +172,7 @@ unsigned char* put_units(const MatmulKernels& kernels, const BlockType& type, co
     }
     const auto* codes = reinterpret_cast<const std::uint8_t*>(spread.codes.data());
     if (format.trellis)
-      put_trellis(codes + input / kBlockInputs * 4 * format.width, spread.inputs, format.width, out);
+      put_trellis(kernels, codes + input / kBlockInputs * 4 * format.width, spread.inputs, format.width, out);
     else
       kernels.interleave(codes + input, spread.inputs, format.width, out);
     out += format.code_bytes();

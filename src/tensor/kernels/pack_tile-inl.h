@@ -28,10 +28,13 @@ int trellis_code(const unsigned char* codes, int lane, int input) {
   }
   const unsigned char* at = codes + 64 + 4 * lane + i;
   int x = 0;
-  if constexpr (F.width >= 5) x = at[64 * (quad / 2)] >> (quad % 2 * 4) & 15;
-  if constexpr (F.width == 3 || F.width == 4) x = at[64 * (quad / 4)] >> (quad % 4 * 2) & 3;
-  constexpr int kFirst = F.width >= 5 ? 4 : F.width >= 3 ? 2 : 0;
-  if constexpr (F.width % 2 == 0) x |= (at[64 * kFirst] >> quad & 1) << kFirst;
+  if constexpr (F.width == 2) x = at[0] >> quad & 1;
+  if constexpr (F.width == 3) x = at[64 * (quad / 4)] >> (quad % 4 * 2) & 3;
+  if constexpr (F.width == 5) x = at[64 * (quad / 2)] >> (quad % 2 * 4) & 15;
+  if constexpr (F.width == 4) {
+    const int rest = at[0] >> 6 | at[64] >> 6 << 2 | at[128] >> 6 << 4;
+    x = (quad < 6 ? at[64 * (quad / 2)] : rest) >> (quad % 2 * 3) & 7;
+  }
   return index | x << (F.memory() + 1);
 }
 
@@ -39,7 +42,7 @@ int trellis_code(const unsigned char* codes, int lane, int input) {
 template <TileFormat F>
 int stored_code(const unsigned char* codes, int lane, int input) {
   const int quad = input / 4, byte = 4 * lane + input % 4;
-  if constexpr (F.trellis) return trellis_code<F>(codes, lane, input);
+  if constexpr (F.trellis && F.width < 6) return trellis_code<F>(codes, lane, input);
   if constexpr (F.width <= 3) {
     int code = codes[64 * (quad / 4) + byte] >> (quad % 4 * 2) & 3;
     if constexpr (F.width == 3) code |= (codes[128 + byte] >> quad & 1) << 2;

@@ -10,7 +10,12 @@
 //   width 6:     + 2 lines; bits 2c, 2c+1 of byte 4r+i of line p are bits 4, 5 of quad 4p+c
 //   width 2, 3:  2 lines; bits 2c, 2c+1 of byte 4r+i of line p are bits 0, 1 of quad 4p+c
 //   width 3:     + 1 line; bit b of byte 4r+i is bit 2 of quad b
-//   trellis:     `width` lines; dword r of line p is dword p of row r's codes (tensor/quantize/trellis.h)
+//   trellis:     the parts of the index of a level (tensor/quantize/trellis.h)
+//   width 2,3,5: dword r of line p is dword p of row r's codes
+//   width 4:     1 line of choices, as in the codes; 3 lines l of x: bits 0-2 of byte 4r+i are those of quad 2l, bits
+//   3-5
+//                those of quad 2l+1; bits 6, 7 of the three lines together are the six bits of quads 6 and 7
+//   width 6:     the index itself, as above
 // Stored codes are unsigned; a biased format stores code + 2^(width-1).
 // Scales: f16 or f32 values, bytes that are the upper half of an f16 of 2^8 times the value (kFloat8), or int8
 // multiples of the unit.
