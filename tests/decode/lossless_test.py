@@ -77,6 +77,21 @@ class Lossless(unittest.TestCase):
         self.compare(llama, PROMPTS[::12], 24, ["ngram", "layers", "layers:1", "auto", llama, other, "auto," + llama, gemma])
         self.compare(gemma, PROMPTS[::24], 24, ["ngram", "layers:1", "auto", gemma, llama])
 
+    def test_bench_compares_the_strategies(self):
+        tasks = os.path.join(self.folder, "tasks.jsonl")
+        with open(tasks, "w", encoding="utf-8") as out:
+            for task, text in (("copy", "one two one two one two one two"), ("prose", "The end")):
+                out.write(json.dumps({"task": task, "prompt": text}) + "\n")
+        value = json.loads(run("bench", self.tiny("llama.gguf", "--arch", "llama", "--type", "q8_0"), "--strategies", "--tasks", tasks,
+                               "--rounds", "2", "-n", "24", "--ignore-eos", "--json"))["strategies"]
+        self.assertEqual({(one["task"], one["strategy"]) for one in value},
+                         {(t, s) for t in ("copy", "prose") for s in ("none", "ngram", "layers", "auto")})
+        for one in value:
+            self.assertTrue(one["same_tokens"])
+            self.assertEqual(one["tokens"], 23)
+            self.assertEqual(one["target_passes"] + one["accepted"], 23)
+            self.assertGreater(one["ratio"], 0)
+
     @unittest.skipUnless(FULL, "takes minutes: --full")
     def test_on_the_models_of_the_store(self):
         self.compare("qwen2.5-coder-0.5b-instruct", PROMPTS, 128, ["ngram", "layers:20", "auto", "smollm2-135m-instruct"])

@@ -16,6 +16,7 @@
 #include "cli/generation.h"
 #include "cli/output.h"
 #include "cli/peer.h"
+#include "cli/strategies.h"
 #include "decode/prompt.h"
 #include "kinglet/measure.h"
 #include "kinglet/store.h"
@@ -45,6 +46,14 @@ constexpr OptionSpec kOptions[] = {
      .placeholder = "DIR|llama.cpp",
      .help = "Alternate with the programs llama-bench and llama-batched-bench of this folder, on the same file"},
     {.name = "peer-args", .placeholder = "WORDS", .help = "With --against: further options for these programs"},
+    {.name = "strategies",
+     .kind = OptionKind::kFlag,
+     .help = "Instead: plain decoding, ngram, layers, auto and --drafter on the same tasks, in alternation"},
+    {.name = "tasks",
+     .kind = OptionKind::kFile,
+     .placeholder = "F",
+     .help = "With --strategies: a {\"task\",\"prompt\"} or {\"task\",\"messages\"} a line (without it a small set)"},
+    {.name = "only", .placeholder = "A;B", .help = "With --strategies: these beside plain decoding"},
     {.name = "wait",
      .kind = OptionKind::kInteger,
      .placeholder = "SECONDS",
@@ -336,6 +345,13 @@ std::string Bench::text() const {
 }
 
 Result<void> Bench::run() {
+  if (arguments_.flag("strategies")) {
+    KINGLET_TRY(const EngineOptions options, engine_options(arguments_));
+    KINGLET_TRY(model_, load_model(arguments_.positional()[0], arguments_));
+    KINGLET_CHECK(check_generates(*model_));
+    KINGLET_TRY(engine_, Engine::create(model_, options));
+    return bench_strategies(arguments_, model_, *engine_);
+  }
   KINGLET_CHECK(parse_tests());
   KINGLET_CHECK(load());
   KINGLET_CHECK(rounds());
@@ -348,6 +364,7 @@ constexpr std::span<const OptionSpec> kSets[] = {kOptions};
 constexpr std::string_view kExamples[] = {
     "kinglet bench smollm2-135m-instruct",
     "kinglet bench gemma-3-270m --tests decode,prefill --rounds 9 --json",
+    "kinglet bench qwen2.5-coder-0.5b-instruct --strategies --rounds 5  # which drafter pays",
     "kinglet bench smollm2-135m-instruct --against llama.cpp  # after tools/build_llama_cpp",
 };
 
