@@ -15,13 +15,24 @@
 
 namespace kinglet {
 
-enum class CacheType { kF32, kF16, kBf16, kInt8 };
+/// kInt8: one scale a position and head. kInt4: 32 values share a scale, after a rotation that spreads outliers.
+enum class CacheType { kF32, kF16, kBf16, kInt8, kInt4 };
 Result<CacheType> parse_cache_type(std::string_view name);
+
+class FeedForwardSkip;
 
 struct EngineOptions {
   CacheType cache = CacheType::kF16;
   std::int64_t context = 0;  ///< most positions a sequence may have; 0: the model's own
   int max_rows = 512;        ///< most rows of one call; the workspace is sized for it once
+  /// Which positions a full-attention layer keeps: NAME[:key=value,…] of cache_policies(). One that forgets lets a
+  /// sequence grow beyond the model's context.
+  std::string cache_policy = "full";
+  /// Tokens that prefill leaves behind on the way up (kinglet/token_pruning.h): RATE,…[@LAYER,…]; empty: none. step()
+  /// follows it; forward() does what its caller says.
+  std::string lazy_prefill = {};
+  /// Feed-forwards that decoding skips (kinglet/ffn_skip.h); null: none. For step(), as above.
+  std::shared_ptr<const FeedForwardSkip> ffn_skip = nullptr;
 };
 
 /// What one conversation remembers. Owned by the caller; belongs to its engine, which must outlive it. Not thread-safe.

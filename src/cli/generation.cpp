@@ -30,6 +30,11 @@ constexpr OptionSpec kEngine[] = {
      .help = "How keys and values are remembered",
      .fallback = "f16",
      .choices = kCacheTypes},
+    {.name = "cache-policy",
+     .kind = OptionKind::kText,
+     .placeholder = "NAME",
+     .help = "Which positions stay: full, or NAME[:key=value,…] of `kinglet list methods`, for any length",
+     .fallback = "full"},
     {.name = "prefill-chunk",
      .kind = OptionKind::kInteger,
      .placeholder = "N",
@@ -128,6 +133,7 @@ Result<EngineOptions> engine_options(const Arguments& arguments) {
   EngineOptions options;
   KINGLET_TRY(options.cache, parse_cache_type(arguments.text("cache")));
   options.context = arguments.integer("context");
+  options.cache_policy = arguments.text("cache-policy");
   if (const auto chunk = arguments.integer("prefill-chunk"); chunk > options.max_rows)
     options.max_rows = static_cast<int>(chunk);
   return options;

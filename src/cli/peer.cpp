@@ -48,6 +48,8 @@ std::string_view cache_name(CacheType type) {
       return "bf16";
     case CacheType::kInt8:
       return "q8_0";
+    case CacheType::kInt4:
+      return "q4_0";
     case CacheType::kF16:
       break;
   }

@@ -28,8 +28,10 @@ std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; 
 }  // namespace
 
 Result<std::unique_ptr<AttentionPlan>> AttentionPlan::create(const ModelConfig& config, KvStorage storage, int threads,
-                                                             int max_rows) {
+                                                             int max_rows, bool compacts) {
   std::unique_ptr<AttentionPlan> plan(new AttentionPlan);
+  plan->compacts_ = compacts;
+  if (compacts && config.rope != RopeKind::kNone) plan->rotation_ = std::make_unique<KeyRotation>(config);
   plan->layout_ = {.storage = storage,
                    .key_length = static_cast<int>(config.key_length),
                    .value_length = static_cast<int>(config.value_length)};
@@ -49,8 +51,8 @@ Result<std::unique_ptr<AttentionPlan>> AttentionPlan::create(const ModelConfig& 
   const std::size_t counters = static_cast<std::size_t>(threads * kItemsPerThread) * plan->shapes_.size();
   plan->counters_ = std::make_unique<std::atomic<std::int32_t>[]>(counters);
   KINGLET_TRY(plan->partials_, AlignedMemory::allocate(kPartialFloats * sizeof(float)));
-  KINGLET_TRY(plan->scratch_,
-              AlignedMemory::allocate(AttentionScratch::bytes(plan->layout_) * static_cast<std::size_t>(threads)));
+  KINGLET_TRY(plan->scratch_, AlignedMemory::allocate(AttentionScratch::bytes(plan->layout_, compacts) *
+                                                      static_cast<std::size_t>(threads)));
   return plan;
 }
 
@@ -66,6 +68,7 @@ Result<void> AttentionPlan::prepare(std::span<const Row> rows, bool tree, int la
         layer_begin, layer_end,
         std::span(positions_)
             .subspan(static_cast<std::size_t>(sequence.first), static_cast<std::size_t>(sequence.count))));
+  place_rows();
   find_shapes();
   std::int32_t counters = 0;
   for (int i = 0; i < shape_count_; ++i) {
@@ -96,6 +99,25 @@ bool AttentionPlan::same_shape(int layer, int other) const {
   });
 }
 
+/// Rows of layers under a policy stand where their slots are, and the tables for their keys reach as far.
+void AttentionPlan::place_rows() {
+  slot_positions_.clear();
+  int layer = layer_begin_;
+  while (layer < layer_end_ && !rotates_keys(layer)) ++layer;
+  if (layer >= layer_end_) return;
+  slot_positions_.resize(order_.size());
+  std::int64_t most = 0;
+  for (const SequenceRows& sequence : sequences_) {
+    const std::int64_t base = sequence.cache->slots(layer);
+    most = std::max(most, base + sequence.count);
+    for (std::int32_t i = sequence.first; i < sequence.first + sequence.count; ++i) {
+      const RowPlace& place = order_[static_cast<std::size_t>(i)];
+      slot_positions_[static_cast<std::size_t>(place.row)] = static_cast<std::int32_t>(base + place.depth);
+    }
+  }
+  if (rotation_) rotation_->reach(most);
+}
+
 /// Fills shape_of_ and the layers of shapes_.
 void AttentionPlan::find_shapes() {
   shape_count_ = 0;
@@ -114,6 +136,8 @@ Result<void> AttentionPlan::check_layers() const {
       if (cache.seen(layer) != cache.seen(layer_begin_))
         return fail(ErrorCode::kInvalidArgument, "the layers of a call have seen different numbers of positions",
                     "Feed the missing rows to the layers that are behind first, or truncate the sequence.");
+      if (cache.is_compacted(layer) != rotates_keys(layer))
+        return fail(ErrorCode::kInternal, "the cache and the attention disagree about who rotates keys");
       if (cache.first_slot(layer) == 0 || is_plain(sequence, layer)) continue;
       for (std::int32_t i = sequence.first; i < sequence.first + sequence.count; ++i)
         if (positions_[static_cast<std::size_t>(i)] - sizes(layer).window + 1 < cache.first_slot(layer))
@@ -271,6 +295,7 @@ AttentionTile AttentionPlan::make_tile(int layer, const Item& item) const {
   tile.heads = item.heads;
   tile.base = sequence.cache->slots(layer);
   tile.tree = sequence.tree;
+  if (rotation_ && rotates_keys(layer)) tile.rotation = rotation_->of(layer);
   tile.least = std::numeric_limits<std::int64_t>::max();
   for (std::int32_t t = 0; t < item.tokens; ++t) {
     const RowPlace& place = order_[static_cast<std::size_t>(sequence.first + item.first + t)];
@@ -315,8 +340,8 @@ void AttentionPlan::attend(int layer, int index, int thread, const float* q, flo
   const LayerSizes& kind = sizes(layer);
   const Item& item = shape(layer).items[static_cast<std::size_t>(index)];
   const AttentionTile tile = make_tile(layer, item);
-  const AttentionScratch scratch(layout_,
-                                 scratch_.data() + AttentionScratch::bytes(layout_) * static_cast<std::size_t>(thread));
+  const AttentionScratch scratch(
+      layout_, scratch_.data() + AttentionScratch::bytes(layout_, compacts_) * static_cast<std::size_t>(thread));
   const std::int64_t q_row = kind.heads * layout_.key_length, o_row = kind.heads * layout_.value_length;
   const float* queries = q + std::int64_t{item.head} * layout_.key_length;
   float* results = o + std::int64_t{item.head} * layout_.value_length;

@@ -22,6 +22,7 @@
 #include "base/aligned_memory.h"
 #include "engine/attention_tile.h"
 #include "engine/cache/sequence_cache.h"
+#include "engine/key_rotation.h"
 #include "kinglet/architecture.h"
 #include "kinglet/engine.h"
 #include "tensor/kernels/attention.h"
@@ -31,14 +32,20 @@ namespace kinglet {
 class AttentionPlan {
  public:
   /// Allocates the scratch of `threads` threads.
+  /// `compacts`: whether the caches have a policy (see CachePolicy), whose layers' keys come unrotated.
   static Result<std::unique_ptr<AttentionPlan>> create(const ModelConfig& config, KvStorage storage, int threads,
-                                                       int max_rows);
+                                                       int max_rows, bool compacts = false);
 
   /// Groups the rows by sequence and makes room in the caches. All sequences must be SequenceCaches of one store.
   /// The rows of a sequence take its next slots in their order. Errors: kInvalidArgument for a parent that is not an
   /// earlier row of the same sequence, or layers that have seen different numbers of positions; kUnsupported where a
   /// sliding layer has forgotten what a row would see; those of SequenceCache::reserve. Then no sequence has changed.
   Result<void> prepare(std::span<const Row> rows, bool tree, int layer_begin, int layer_end);
+
+  /// Whether this plan rotates the layer's keys, when it reads them.
+  bool rotates_keys(int layer) const { return compacts_ && sizes(layer).window <= 0; }
+  /// Rotary positions of the call's rows in such layers: their slots. Empty where there are none.
+  std::span<const std::int32_t> slot_positions() const { return slot_positions_; }
 
   int store_items(int layer) const;
   /// k [rows, kv_heads * key_length], v [rows, kv_heads * value_length].
@@ -97,6 +104,7 @@ class AttentionPlan {
   void find_shapes();
   Result<void> group_rows(std::span<const Row> rows, bool tree);
   Result<void> check_layers() const;
+  void place_rows();
   Result<void> find_paths(std::span<const Row> rows, SequenceRows& sequence);
   void make_items(Shape& shape, std::int32_t& counters, std::int64_t& partials);
   void add_splits(Shape& shape, Item item, std::int64_t most, std::int32_t& counters, std::int64_t& partials);
@@ -117,6 +125,9 @@ class AttentionPlan {
   std::vector<std::int32_t> place_;  ///< inverse: call row -> index in order_
   std::vector<std::int32_t> paths_;
   std::vector<std::int32_t> positions_;  ///< as order_
+  bool compacts_ = false;
+  std::unique_ptr<KeyRotation> rotation_;     ///< with compacts_
+  std::vector<std::int32_t> slot_positions_;  ///< by call row
   std::unique_ptr<std::atomic<std::int32_t>[]> counters_;
   AlignedMemory scratch_, partials_;
 };

@@ -35,13 +35,16 @@ AttentionScratch::AttentionScratch(const KvLayout& layout, std::byte* memory) {
   maxima = take(kQueryRows);
   sums = take(kQueryRows);
   groups = memory;
+  rotated = reinterpret_cast<float*>(memory + align64(kKvGroups * group_bytes(layout)));
 }
 
-std::size_t AttentionScratch::bytes(const KvLayout& layout) {
+std::size_t AttentionScratch::bytes(const KvLayout& layout, bool rotates) {
   const std::size_t stride = static_cast<std::size_t>(layout.value_stride());
   const std::size_t floats =
       kQueryRows * (static_cast<std::size_t>(layout.key_length) + kKvChunk + 2 * stride + 4) + 6 * 16;
-  return align64(floats * sizeof(float)) + kKvGroups * group_bytes(layout);
+  const std::size_t rotated = rotates ? sizeof(float) * kRotatedGroups * kKvGroup : 0;
+  return align64(floats * sizeof(float)) + align64(kKvGroups * group_bytes(layout)) +
+         align64(rotated * static_cast<std::size_t>(layout.key_length));
 }
 
 void AttentionTile::stage(const float* queries, std::int64_t stride, float scale,
@@ -79,8 +82,33 @@ void AttentionTile::run(std::int64_t chunk, bool another_follows, float* result,
   sum(chunk, groups, another_follows, result, scratch);
 }
 
-void AttentionTile::score(std::int64_t chunk, const Range& range, const AttentionScratch& scratch) const {
+/// Scores of `count` groups of keys for some of the queries. `group`: the first one's number, its slots / 16.
+void AttentionTile::multiply(const std::byte* const* keys, std::int64_t group, int count, const float* queries,
+                             int query_rows, const std::byte* const* next, float* scores,
+                             const AttentionScratch& scratch) const {
   const AttentionKernels& kernels = attention();
+  if (!rotation) {
+    kernels.scores[index_of(layout.storage)](queries, rows(), query_rows, layout.key_length, keys, count, next, scores);
+    return;
+  }
+  const std::int64_t floats = std::int64_t{layout.key_length} * kKvGroup,
+                     angles = std::int64_t{rotation.half} * kKvGroup;
+  std::array<const std::byte*, kRotatedGroups> rotated;
+  for (int begin = 0; begin < count; begin += kRotatedGroups) {
+    const int some = std::min(kRotatedGroups, count - begin);
+    for (int i = 0; i < some; ++i) {
+      float* to = scratch.rotated + i * floats;
+      const std::int64_t at = (group + begin + i) * angles;
+      kernels.rotate_keys[index_of(layout.storage)](keys[begin + i], layout.key_length, rotation.half, rotation.pairs,
+                                                    rotation.cosines + at, rotation.sines + at, to);
+      rotated[static_cast<std::size_t>(i)] = reinterpret_cast<const std::byte*>(to);
+    }
+    kernels.scores[index_of(KvStorage::kF32)](queries, rows(), query_rows, layout.key_length, rotated.data(), some,
+                                              nullptr, scores + begin * kKvGroup);
+  }
+}
+
+void AttentionTile::score(std::int64_t chunk, const Range& range, const AttentionScratch& scratch) const {
   const int count = range.shared - range.begin;
   GroupList keys, values;
   for (int i = 0; i < count; ++i) {
@@ -88,8 +116,8 @@ void AttentionTile::score(std::int64_t chunk, const Range& range, const Attentio
     values[static_cast<std::size_t>(i)] = cache->value_group(layer, kv_head, chunk * kKvGroups + range.begin + i);
   }
   if (count > 0)
-    kernels.scores[index_of(layout.storage)](scratch.queries, rows(), rows(), layout.key_length, keys.data(), count,
-                                             values.data(), scratch.scores + kKvGroup * range.begin);
+    multiply(keys.data(), chunk * kKvGroups + range.begin, count, scratch.queries, rows(), values.data(),
+             scratch.scores + kKvGroup * range.begin, scratch);
   for (int t = 0; tree && t < tokens; ++t) {
     const int own = private_end(chunk, t) - range.shared;
     for (int i = 0; i < own; ++i) {
@@ -98,9 +126,8 @@ void AttentionTile::score(std::int64_t chunk, const Range& range, const Attentio
       keys[static_cast<std::size_t>(i)] = to;
     }
     if (own > 0)
-      kernels.scores[index_of(layout.storage)](scratch.queries + t * heads, rows(), heads, layout.key_length,
-                                               keys.data(), own, nullptr,
-                                               scratch.scores + t * heads * kKvChunk + kKvGroup * range.shared);
+      multiply(keys.data(), chunk * kKvGroups + range.shared, own, scratch.queries + t * heads, heads, nullptr,
+               scratch.scores + t * heads * kKvChunk + kKvGroup * range.shared, scratch);
   }
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "engine/cache/sequence_cache.h"
+#include "engine/key_rotation.h"
 #include "tensor/kernels/attention.h"
 
 namespace kinglet {
@@ -14,10 +15,14 @@ namespace kinglet {
 /// for a chunk (32 KiB) stay in the first-level cache.
 inline constexpr int kQueryRows = 32;
 
+/// Groups of keys that are rotated at once: few enough that they stay in the first-level cache until they are used.
+inline constexpr int kRotatedGroups = 4;
+
 /// One thread's memory for tiles.
 struct AttentionScratch {
   AttentionScratch(const KvLayout& layout, std::byte* memory);
-  static std::size_t bytes(const KvLayout& layout);
+  /// `rotates`: with room for rotated keys, which other tiles do not touch.
+  static std::size_t bytes(const KvLayout& layout, bool rotates);
 
   float* queries;     ///< [key_length][rows]
   float* scores;      ///< [rows][256]
@@ -26,6 +31,7 @@ struct AttentionScratch {
   float* maxima;      ///< [rows]
   float* sums;        ///< [rows]
   std::byte* groups;  ///< 16 gathered groups of keys or values
+  float* rotated;     ///< kRotatedGroups groups of keys [key_length][16]
 };
 
 struct AttentionTile {
@@ -35,6 +41,7 @@ struct AttentionTile {
   int layer = 0, kv_head = 0, tokens = 0, heads = 0;
   std::int64_t base = 0;  ///< slots before the call
   bool tree = false;
+  SlotAngles rotation{};                                 ///< of keys that are kept unrotated
   std::array<std::int32_t, kQueryRows> row{};            ///< of the call, by token
   std::array<std::int64_t, kQueryRows> first{}, last{};  ///< visible slots, by token
   std::array<const std::int32_t*, kQueryRows> path{};    ///< trees: slot - base of the row's ancestors and itself
@@ -65,6 +72,8 @@ struct AttentionTile {
   Range range(std::int64_t chunk) const;
   int private_end(std::int64_t chunk, int token) const;
   void score(std::int64_t chunk, const Range& range, const AttentionScratch& scratch) const;
+  void multiply(const std::byte* const* keys, std::int64_t group, int count, const float* queries, int query_rows,
+                const std::byte* const* next, float* scores, const AttentionScratch& scratch) const;
   bool sees(int token, std::int64_t slot) const;
   void hide(std::int64_t chunk, int token, const AttentionScratch& scratch) const;
   void weigh(std::int64_t chunk, const Range& range, float* result, const AttentionScratch& scratch) const;

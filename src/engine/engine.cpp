@@ -12,6 +12,7 @@
 #include "engine/cache/sequence_cache.h"
 #include "engine/forward.h"
 #include "engine/linear_stages.h"
+#include "kinglet/cache_policy.h"
 #include "tensor/kernels/elementwise.h"
 #include "tensor/kernels/matmul.h"
 
@@ -58,7 +59,15 @@ class ModelEngine final : public Engine {
 
 Result<std::unique_ptr<Engine>> ModelEngine::create(std::shared_ptr<const Model> model, EngineOptions options) {
   const ModelConfig& config = model->config();
-  if (options.context == 0) options.context = config.context;
+  const auto is_full = [](const LayerConfig& layer) { return layer.sliding_window <= 0; };
+  KINGLET_TRY(
+      std::shared_ptr<const CachePolicy> policy,
+      make_cache_policy(options.cache_policy, static_cast<int>(std::ranges::count_if(config.per_layer, is_full))));
+  if (policy && (!config.causal || config.position_embedding))
+    return fail(ErrorCode::kUnsupported, "this model's positions are not rotary, so no cache policy can move its keys",
+                "Leave --cache-policy away.");
+  // A policy that forgets has no end.
+  if (options.context == 0) options.context = policy ? limits::kContext : config.context;
   if (options.context < 1 || options.context > limits::kContext) {
     return fail(ErrorCode::kInvalidArgument,
                 "a context of " + std::to_string(options.context) + " tokens is out of range");
@@ -71,13 +80,16 @@ Result<std::unique_ptr<Engine>> ModelEngine::create(std::shared_ptr<const Model>
   KINGLET_TRY(Workspace workspace, Workspace::create(*model, options.max_rows));
   std::unique_ptr<ModelEngine> engine(new ModelEngine(model, options, std::move(workspace)));
   const KvStorage storage = kv_storage(options.cache);
-  KINGLET_TRY(engine->attention_, AttentionPlan::create(config, storage, model->threads(), options.max_rows));
+  KINGLET_TRY(engine->attention_,
+              AttentionPlan::create(config, storage, model->threads(), options.max_rows, policy != nullptr));
   engine->store_ = std::make_shared<PagedStore>(
       KvLayout{.storage = storage, .key_length = int(config.key_length), .value_length = int(config.value_length)});
   // Names the weights well enough to refuse another model's snapshot.
   const std::string fingerprint = config.architecture + "/" + std::to_string(model->file_bytes()) + "/" +
-                                  model->metadata().string_or("general.name", "").value_or("");
-  engine->cache_config_ = std::make_shared<const CacheConfig>(cache_config(config, options.context, fingerprint));
+                                  model->metadata().string_or("general.name", "").value_or("") +
+                                  (policy ? "/" + options.cache_policy : "");
+  engine->cache_config_ =
+      std::make_shared<const CacheConfig>(cache_config(config, options.context, fingerprint, std::move(policy)));
   return engine;
 }
 

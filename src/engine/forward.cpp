@@ -116,8 +116,8 @@ void ForwardPass::ask_which_rows_run(int index) {
 void ForwardPass::fill_rope(int thread) {
   if (config_.rope == RopeKind::kNone) return;
   const WorkShare share = work_share(rows_, thread, threads_);
-  rope_.fill(positions_, std::size_t(share.begin), std::size_t(share.end), std::size_t(max_rows_), space_.cosines,
-             space_.sines);
+  rope_.fill(positions_, attention_.slot_positions(), std::size_t(share.begin), std::size_t(share.end),
+             std::size_t(max_rows_), space_.cosines, space_.sines);
 }
 
 void ForwardPass::load_rows(int thread) {
@@ -246,12 +246,13 @@ void ForwardPass::attention_half(int thread, int index, const Pending& pending) 
 }
 
 /// Norms a head and rotates it to its row's position, in place.
-void ForwardPass::rotate_head(float* x, int row, const Vector& norm, int index) {
+void ForwardPass::rotate_head(float* x, int row, const Vector& norm, int index, bool rope) {
   const std::int64_t half = config_.rope_dimensions / 2;
   const std::size_t kind = std::size_t(rope_.of_layer[std::size_t(index)]);
   const std::size_t at = (kind * std::size_t(max_rows_) + std::size_t(row)) * std::size_t(half);
   const ElementwiseKernels& kernels = elementwise();
   if (!norm.empty()) kernels.rms_norm(x, norm.data(), config_.key_length, float(config_.norm_epsilon), x);
+  if (!rope) return;
   if (config_.rope == RopeKind::kPairs) kernels.rope_pairs(x, space_.cosines + at, space_.sines + at, half);
   if (config_.rope == RopeKind::kHalves) kernels.rope_halves(x, space_.cosines + at, space_.sines + at, half);
 }
@@ -267,10 +268,11 @@ void ForwardPass::rotate(int thread, int index) {
   for (std::int64_t i = share.begin; i < share.end; ++i) {
     const std::int64_t row = i / heads, head = i % heads;
     if (head < sizes.heads) {
-      rotate_head(space_.query + (row * sizes.heads + head) * config_.key_length, int(row), layer.query_norm, index);
+      rotate_head(space_.query + (row * sizes.heads + head) * config_.key_length, int(row), layer.query_norm, index,
+                  true);
     } else {
       float* key = space_.key + (row * sizes.kv_heads + head - sizes.heads) * config_.key_length;
-      rotate_head(key, int(row), layer.key_norm, index);
+      rotate_head(key, int(row), layer.key_norm, index, !attention_.rotates_keys(index));
     }
   }
 }

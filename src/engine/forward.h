@@ -62,7 +62,7 @@ class ForwardPass {
   void activate(int thread, const Linear& up, int rows);
   void show_input(int thread, int index, TapPoint point, const LinearInput& x) const;
   void rotate(int thread, int index);
-  void rotate_head(float* x, int row, const Vector& norm, int index);
+  void rotate_head(float* x, int row, const Vector& norm, int index, bool rope);
   void attend(int thread, int index);
   void show_attention(int index);
 

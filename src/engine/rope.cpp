@@ -7,10 +7,12 @@ namespace kinglet {
 RopeTables::RopeTables(const ModelConfig& config) {
   for (const LayerConfig& layer : config.per_layer) {
     std::size_t kind = 0;
-    while (kind < kinds.size() && (kinds[kind].base != layer.rope_base || kinds[kind].scale != layer.rope_scale))
+    const bool sliding = layer.sliding_window > 0;
+    while (kind < kinds.size() && (kinds[kind].base != layer.rope_base || kinds[kind].scale != layer.rope_scale ||
+                                   kinds[kind].sliding != sliding))
       ++kind;
     if (kind == kinds.size()) {
-      Kind& added = kinds.emplace_back(Kind{layer.rope_base, layer.rope_scale, {}});
+      Kind& added = kinds.emplace_back(Kind{layer.rope_base, layer.rope_scale, sliding, {}});
       for (std::int64_t i = 0; i < config.rope_dimensions; i += 2) {
         double frequency = std::pow(layer.rope_base, -double(i) / double(config.rope_dimensions)) * layer.rope_scale;
         if (!config.rope_factors.empty()) frequency /= double(config.rope_factors[std::size_t(i / 2)]);
@@ -21,14 +23,15 @@ RopeTables::RopeTables(const ModelConfig& config) {
   }
 }
 
-void RopeTables::fill(std::span<const std::int32_t> positions, std::size_t begin, std::size_t end, std::size_t max_rows,
-                      float* cosines, float* sines) const {
+void RopeTables::fill(std::span<const std::int32_t> positions, std::span<const std::int32_t> full_positions,
+                      std::size_t begin, std::size_t end, std::size_t max_rows, float* cosines, float* sines) const {
   for (std::size_t kind = 0; kind < kinds.size(); ++kind) {
     const std::vector<double>& frequencies = kinds[kind].frequencies;
+    const auto places = kinds[kind].sliding || full_positions.empty() ? positions : full_positions;
     for (std::size_t row = begin; row < end; ++row) {
       const std::size_t at = (kind * max_rows + row) * frequencies.size();
       for (std::size_t i = 0; i < frequencies.size(); ++i) {
-        const double angle = double(positions[row]) * frequencies[i];
+        const double angle = double(places[row]) * frequencies[i];
         cosines[at + i] = float(std::cos(angle));
         sines[at + i] = float(std::sin(angle));
       }

@@ -10,10 +10,12 @@
 
 namespace kinglet {
 
-/// Layers differ in base and scale (Gemma: sliding and full ones). Equal pairs share a table.
+/// Layers differ in base and scale (Gemma: sliding and full ones). Equal ones share a table; sliding and full ones
+/// never, since a cache policy may give the full ones other positions.
 struct RopeTables {
   struct Kind {
     double base, scale;
+    bool sliding;
     std::vector<double> frequencies;  ///< [rope_dimensions / 2], radians a position
   };
   std::vector<Kind> kinds;
@@ -21,9 +23,10 @@ struct RopeTables {
 
   explicit RopeTables(const ModelConfig& config);
 
-  /// Fills cosines and sines [kinds, max_rows, dimensions / 2] for the rows of `positions` in [begin, end).
-  void fill(std::span<const std::int32_t> positions, std::size_t begin, std::size_t end, std::size_t max_rows,
-            float* cosines, float* sines) const;
+  /// Fills cosines and sines [kinds, max_rows, dimensions / 2] for the rows in [begin, end): of `positions`, for full
+  /// layers of `full_positions` unless that is empty.
+  void fill(std::span<const std::int32_t> positions, std::span<const std::int32_t> full_positions, std::size_t begin,
+            std::size_t end, std::size_t max_rows, float* cosines, float* sines) const;
 };
 
 std::size_t rope_table_count(const ModelConfig& config);

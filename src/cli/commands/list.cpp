@@ -7,6 +7,7 @@
 #include "cli/output.h"
 #include "kinglet/architecture.h"
 #include "kinglet/block_type.h"
+#include "kinglet/cache_policy.h"
 #include "kinglet/draft.h"
 #include "kinglet/linear.h"
 #include "kinglet/pass.h"
@@ -119,6 +120,12 @@ std::vector<Method> methods() {
     std::string options = "every model that generates";
     for (const SamplerOption& option : sampler->options) options += ", --" + std::string(option.name);
     all.push_back({sampler->name, "sampler", sampler->paper, sampler->help, options});
+  }
+  for (const CachePolicyDescriptor* policy : cache_policies()) {
+    std::string options = "every model that generates, --cache-policy " + std::string(policy->name);
+    for (const CachePolicyOption& option : policy->options)
+      options += (&option == policy->options.data() ? ":" : ",") + std::string(option.name) + "=N";
+    all.push_back({policy->name, "cache policy", policy->paper, policy->help, options});
   }
   for (const DrafterDescriptor* drafter : drafters()) {
     all.push_back({drafter->name, "drafter", drafter->paper, drafter->help,

@@ -21,10 +21,15 @@ KvStorage kv_storage(CacheType type) {
   }
 }
 
-CacheConfig cache_config(const ModelConfig& model, std::int64_t context, std::string fingerprint) {
-  CacheConfig config{.layers = {}, .context = context, .fingerprint = std::move(fingerprint)};
+CacheConfig cache_config(const ModelConfig& model, std::int64_t context, std::string fingerprint,
+                         std::shared_ptr<const CachePolicy> policy) {
+  CacheConfig config{
+      .layers = {}, .context = context, .fingerprint = std::move(fingerprint), .policy = std::move(policy)};
+  int under_policy = 0;
   for (const LayerConfig& layer : model.per_layer)
-    config.layers.push_back({.kv_heads = static_cast<int>(layer.kv_heads), .window = layer.sliding_window});
+    config.layers.push_back({.kv_heads = static_cast<int>(layer.kv_heads),
+                             .window = layer.sliding_window,
+                             .policy_layer = config.policy && layer.sliding_window <= 0 ? under_policy++ : -1});
   return config;
 }
 
@@ -53,16 +58,41 @@ std::uint64_t SequenceCache::bytes() const {
   return pages * store_->page_bytes();
 }
 
-Result<void> SequenceCache::reserve(int begin, int end, std::span<const std::int32_t> positions) {
-  const std::int64_t rows = std::ssize(positions);
+Result<void> SequenceCache::check_positions(int begin, int end, std::span<const std::int32_t> positions) const {
+  if (config_->context <= 0) return {};
   for (int layer = begin; layer < end; ++layer) {
-    const std::int64_t wanted = slots(layer) + rows;
-    if (config_->context > 0 && wanted > config_->context)
+    // A tree has more slots than positions; a policy has fewer.
+    std::int64_t wanted = slots(layer) + std::ssize(positions);
+    if (is_compacted(layer))
+      wanted = std::max<std::int64_t>(seen(layer), std::ranges::max(positions) + std::int64_t{1});
+    if (wanted > config_->context)
       return fail(ErrorCode::kExhausted,
                   "the sequence would have " + std::to_string(wanted) + " positions, the context has " +
                       std::to_string(config_->context),
                   "Give a larger --context, or a shorter text.");
   }
+  return {};
+}
+
+/// Lets the policy drop slots of a layer that holds more than its capacity.
+Result<void> SequenceCache::compact(int layer) {
+  LayerCache& cache = at(layer);
+  if (!is_compacted(layer) || cache.length <= config_->policy->capacity()) return {};
+  kept_.clear();
+  std::int64_t cursor = cache.cursor;
+  const int number = config_->layers[static_cast<std::size_t>(layer)].policy_layer;
+  const std::int64_t begin = config_->policy->choose(number, cache.length, cursor, kept_);
+  KINGLET_CHECK(keep_slots(layer, begin, kept_));
+  cache.cursor = cursor;
+  cache.compacted = cache.seen;
+  return {};
+}
+
+Result<void> SequenceCache::reserve(int begin, int end, std::span<const std::int32_t> positions) {
+  const std::int64_t rows = std::ssize(positions);
+  if (rows == 0) return {};
+  KINGLET_CHECK(check_positions(begin, end, positions));
+  for (int layer = begin; layer < end; ++layer) KINGLET_CHECK(compact(layer));
   for (int layer = begin; layer < end; ++layer) {
     LayerCache& cache = at(layer);
     KINGLET_CHECK(claim_slots(layer, cache.length, cache.length + rows));
@@ -146,25 +176,37 @@ void SequenceCache::drop_after(int layer, std::int64_t slots) {
   }
   cache.length = std::min(cache.length, slots);
   cache.positions.cut(cache.length);
-  if (slots == 0) cache.first_page = 0;
+  if (slots == 0) cache.first_page = cache.cursor = cache.compacted = 0;
+}
+
+/// One slot, or a whole group of them.
+void SequenceCache::move_slots(int layer, int head, std::int64_t from, std::int64_t to, bool whole) {
+  const KvLayout& layout = store_->layout();
+  const std::byte *key = key_group(layer, head, from / kKvGroup), *value = value_group(layer, head, from / kKvGroup);
+  std::byte *new_key = key_group(layer, head, to / kKvGroup), *new_value = value_group(layer, head, to / kKvGroup);
+  if (whole) {
+    std::memcpy(new_key, key, layout.key_group_bytes());
+    std::memcpy(new_value, value, layout.value_group_bytes());
+    return;
+  }
+  copy_key(layout, key, static_cast<int>(from % kKvGroup), new_key, static_cast<int>(to % kKvGroup));
+  copy_value(layout, value, static_cast<int>(from % kKvGroup), new_value, static_cast<int>(to % kKvGroup));
 }
 
 /// Slot begin + i takes what slots[i] (ascending, >= begin) holds; what was behind is forgotten. Only an error of the
 /// store can stop it, and then nothing has moved.
 Result<void> SequenceCache::keep_slots(int layer, std::int64_t begin, std::span<const std::int64_t> slots) {
   LayerCache& cache = at(layer);
-  const KvLayout& layout = store_->layout();
   // Committed slots may be shared with a fork.
   if (!slots.empty()) KINGLET_CHECK(claim_slots(layer, begin, begin + std::ssize(slots)));
-  for (std::int64_t i = 0; i < std::ssize(slots); ++i) {
+  for (std::int64_t i = 0; i < std::ssize(slots);) {
     const std::int64_t from = slots[static_cast<std::size_t>(i)], to = begin + i;
-    if (from == to) continue;
-    for (int head = 0; head < heads(layer); ++head) {
-      copy_key(layout, key_group(layer, head, from / kKvGroup), static_cast<int>(from % kKvGroup),
-               key_group(layer, head, to / kKvGroup), static_cast<int>(to % kKvGroup));
-      copy_value(layout, value_group(layer, head, from / kKvGroup), static_cast<int>(from % kKvGroup),
-                 value_group(layer, head, to / kKvGroup), static_cast<int>(to % kKvGroup));
-    }
+    // A whole group that stands whole in its new place: ascending slots are neighbours if the last one says so.
+    const bool whole = from % kKvGroup == 0 && to % kKvGroup == 0 && i + kKvGroup <= std::ssize(slots) &&
+                       slots[static_cast<std::size_t>(i + kKvGroup - 1)] == from + kKvGroup - 1;
+    if (from != to)
+      for (int head = 0; head < heads(layer); ++head) move_slots(layer, head, from, to, whole);
+    i += whole ? kKvGroup : 1;
   }
   cache.positions.keep(begin, slots);
   cache.length = begin + std::ssize(slots);
@@ -172,10 +214,22 @@ Result<void> SequenceCache::keep_slots(int layer, std::int64_t begin, std::span<
   return {};
 }
 
+/// What a policy dropped does not come back.
+Result<void> SequenceCache::check_rollback(std::int64_t wanted) const {
+  for (int layer = 0; layer < static_cast<int>(layers_.size()); ++layer)
+    if (wanted < at(layer).compacted)
+      return fail(ErrorCode::kUnsupported,
+                  "the cache policy has dropped positions of layer " + std::to_string(layer) + " that a sequence of " +
+                      std::to_string(wanted) + " would need",
+                  "Start the sequence again, or fork it before it grows.");
+  return {};
+}
+
 Result<void> SequenceCache::truncate(std::int64_t wanted) {
   if (wanted < 0 || wanted > length())
     return fail(ErrorCode::kInvalidArgument,
                 "cannot cut a sequence of " + std::to_string(length()) + " positions to " + std::to_string(wanted));
+  if (wanted > 0) KINGLET_CHECK(check_rollback(wanted));
   for (int layer = 0; layer < static_cast<int>(layers_.size()); ++layer) {
     if (window(layer) <= 0 || wanted == 0 || wanted == seen(layer)) continue;
     const std::int64_t needed = std::max<std::int64_t>(wanted - window(layer) + 1, 0);
@@ -226,6 +280,7 @@ Result<void> SequenceCache::keep_path(std::int64_t base, std::span<const std::in
   for (std::size_t i = 0; i < offsets.size(); ++i)
     if (offsets[i] < static_cast<std::int32_t>(i) || (i > 0 && offsets[i] <= offsets[i - 1]))
       return fail(ErrorCode::kInvalidArgument, "the offsets of keep_path must ascend");
+  if (base >= 0) KINGLET_CHECK(check_rollback(base));
   for (int layer = 0; layer < static_cast<int>(layers_.size()); ++layer) {
     const std::int64_t written = positions(layer).slots(), begin = slot_of(layer, base);
     if (base < 0 || base > std::max(written, seen(layer)) || (!offsets.empty() && begin + offsets.back() >= written))

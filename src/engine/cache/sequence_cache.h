@@ -3,7 +3,8 @@
 // The policy is per layer: a full layer keeps all positions; a sliding one only the pages that a coming row can still
 // see, and kRollback positions more, so that drafted tokens can be taken back. A slot is a place in a layer, in the
 // order of filling; which position it holds says the layer's PositionMap. For these policies they are the same number
-// as long as rows come in order.
+// as long as rows come in order. Under a CachePolicy the full layers drop slots when a call finds more than its
+// capacity: at the beginning of the call, so that what the last one fed could still be taken back.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +16,7 @@
 
 #include "engine/cache/paged_store.h"
 #include "engine/cache/position_map.h"
+#include "kinglet/cache_policy.h"
 #include "kinglet/engine.h"
 
 namespace kinglet {
@@ -26,13 +28,16 @@ struct CacheConfig {
   struct Layer {
     int kv_heads = 0;
     std::int64_t window = 0;  ///< positions that a row sees, itself included; 0: all
+    int policy_layer = -1;    ///< its number among those that the policy has; -1: a sliding one, or no policy
   };
   std::vector<Layer> layers;
-  std::int64_t context = 0;  ///< most positions of a sequence; 0: no limit
-  std::string fingerprint;   ///< which model; a snapshot of another is refused
+  std::int64_t context = 0;                   ///< most positions of a sequence; 0: no limit
+  std::string fingerprint;                    ///< which model and policy; a snapshot of another is refused
+  std::shared_ptr<const CachePolicy> policy;  ///< null: everything stays
 };
-/// `fingerprint`: anything that names the weights (a checksum, or name and size of the file).
-CacheConfig cache_config(const ModelConfig& model, std::int64_t context, std::string fingerprint);
+/// `fingerprint`: anything that names the weights (a checksum, or name and size of the file) and the policy.
+CacheConfig cache_config(const ModelConfig& model, std::int64_t context, std::string fingerprint,
+                         std::shared_ptr<const CachePolicy> policy = nullptr);
 
 class SequenceCache final : public Sequence {
  public:
@@ -61,6 +66,8 @@ class SequenceCache final : public Sequence {
   const PositionMap& positions(int layer) const { return at(layer).positions; }
   /// Whether positions() ascend, as of the last reserve().
   bool ascends(int layer) const { return at(layer).ascends; }
+  /// Whether a policy has the layer: its keys are kept unrotated, and stand where their slot is.
+  bool is_compacted(int layer) const { return config_->layers[static_cast<std::size_t>(layer)].policy_layer >= 0; }
   /// The first slot that is not forgotten; a multiple of kKvChunk.
   std::int64_t first_slot(int layer) const { return at(layer).first_page * kKvChunk; }
 
@@ -85,6 +92,8 @@ class SequenceCache final : public Sequence {
     std::int64_t seen = 0;        ///< one more than the highest position committed
     PositionMap positions;        ///< of the slots that count, or were reserved by the last call
     bool ascends = true;          ///< whether positions do
+    std::int64_t cursor = 0;      ///< the policy's
+    std::int64_t compacted = 0;   ///< seen when the policy last dropped slots
     std::int64_t first_page = 0;  ///< pages before it are forgotten
     std::vector<KvPage> pages;    ///< [page - first_page][kv_head]
   };
@@ -96,9 +105,13 @@ class SequenceCache final : public Sequence {
     const LayerCache& cache = at(layer);
     return cache.pages[static_cast<std::size_t>((index - cache.first_page) * heads(layer) + kv_head)];
   }
+  Result<void> compact(int layer);
+  Result<void> check_positions(int begin, int end, std::span<const std::int32_t> positions) const;
+  Result<void> check_rollback(std::int64_t wanted) const;
   Result<void> claim_slots(int layer, std::int64_t begin, std::int64_t end);
   Result<void> make_own(KvPage& page);
   Result<void> keep_slots(int layer, std::int64_t begin, std::span<const std::int64_t> slots);
+  void move_slots(int layer, int head, std::int64_t from, std::int64_t to, bool whole);
   void forget_unseen(int layer);
   void drop_after(int layer, std::int64_t slots);
   std::int64_t slot_of(int layer, std::int64_t base) const;

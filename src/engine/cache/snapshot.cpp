@@ -1,6 +1,7 @@
 // A sequence as bytes. Little-endian:
 //   "KGLTSEQ\n", u32 version, u32 storage, u32 key length, u32 value length, u64 size and bytes of the fingerprint,
 //   u32 layers; for each layer u32 KV heads, u32 0, i64 window, i64 slots, i64 first page, i64 positions seen,
+//   i64 the policy's cursor, i64 positions seen when it last dropped slots,
 //   i64 number and i32 positions of the last slots: those from the first on whose position is not its number;
 //   then for each layer, page and KV head the groups of keys, and the groups of values, that hold a kept slot (lanes
 //   behind the last one are zero);
@@ -77,6 +78,8 @@ class SnapshotWriter {
     put(out_, own.length);
     put(out_, own.first_page);
     put(out_, own.seen);
+    put(out_, own.cursor);
+    put(out_, own.compacted);
     PositionMap kept = own.positions;
     kept.cut(own.length);
     put(out_, static_cast<std::int64_t>(kept.tail().size()));
@@ -173,6 +176,11 @@ class SnapshotReader {
     KINGLET_TRY(const auto page, reader_.number<std::int64_t>("first page"));
     KINGLET_TRY(const auto positions, reader_.number<std::int64_t>("positions seen"));
     KINGLET_TRY(own.seen, positions.between(0, kMostPositions, "the snapshot's number of positions"));
+    KINGLET_TRY(const auto cursor, reader_.number<std::int64_t>("cursor"));
+    KINGLET_TRY(own.cursor, cursor.between(0, cache_.is_compacted(layer) ? slots : 0, "the snapshot's cursor"));
+    KINGLET_TRY(const auto compacted, reader_.number<std::int64_t>("positions before the last drop"));
+    KINGLET_TRY(own.compacted, compacted.between(0, cache_.is_compacted(layer) ? own.seen : 0,
+                                                 "the snapshot's positions before the last drop"));
     KINGLET_CHECK(read_positions(layer, slots));
     // A page is forgotten only where no coming row can see it.
     const std::int64_t seen = std::min(own.seen, own.positions.identity());

@@ -290,6 +290,24 @@ void finish(const float* out, float sum, int value_length, float* result) {
   }
 }
 
+template <typename S>
+void rotate_keys(const std::byte* group, int key_length, int half, bool pairs, const float* cosines, const float* sines,
+                 float* out) {
+  const V scales = S::kScaled ? load(scales_of<S>(group, key_length)) : zero();
+  const auto key = [=](int d) {
+    const V x = S::load(group, 16 * d);
+    return S::kScaled ? mul(x, scales) : x;
+  };
+  for (int i = 0; i < half; ++i) {
+    const int a = pairs ? 2 * i : i, b = pairs ? 2 * i + 1 : half + i;
+    const V x = key(a), y = key(b), c = load(cosines + 16 * i), s = load(sines + 16 * i);
+    // As rope_halves and rope_pairs do it.
+    store(out + 16 * a, fma(y, negate(s), mul(x, c)));
+    store(out + 16 * b, fma(x, s, mul(y, c)));
+  }
+  for (int d = 2 * half; d < key_length; ++d) store(out + 16 * d, key(d));
+}
+
 void stage_query(const float* x, float scale, int key_length, int q_stride, int r, float* q) {
   for (int d = 0; d < key_length; ++d) q[d * q_stride + r] = x[d] * scale;
 }
@@ -302,6 +320,7 @@ const AttentionKernels attention_table = {
     .store_key = KINGLET_STORAGES(store_key),
     .store_value = KINGLET_STORAGES(store_value),
     .stage_query = stage_query,
+    .rotate_keys = KINGLET_STORAGES(rotate_keys),
     .scores = KINGLET_STORAGES(scores),
     .softmax = softmax,
     .values = KINGLET_STORAGES(values),

@@ -53,6 +53,10 @@ struct AttentionKernels {
   /// q[d * q_stride + r] = x[d] * scale: puts a query into column r of a tile.
   void (*stage_query)(const float* x, float scale, int key_length, int q_stride, int r, float* q);
 
+  /// out [key_length][16 lanes]: a group's keys, the first 2 * half dimensions rotated by each lane's angles (cosines,
+  /// sines: [half][16]). `pairs`: dimensions 2 i and 2 i + 1 turn together; else i and half + i.
+  void (*rotate_keys[kKvStorages])(const std::byte* group, int key_length, int half, bool pairs, const float* cosines,
+                                   const float* sines, float* out);
   /// scores[r * 256 + 16 g + lane] = sum over d of q[d * q_stride + r] * key, for `count` groups. `next` (may be null):
   /// at least `count` groups that will be read afterwards.
   void (*scores[kKvStorages])(const float* q, int q_stride, int rows, int key_length, KvGroups groups, int count,
