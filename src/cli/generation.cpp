@@ -13,7 +13,7 @@
 namespace kinglet {
 namespace {
 
-constexpr std::string_view kCacheTypes[] = {"f32", "f16", "bf16", "int8"};
+constexpr std::string_view kCacheTypes[] = {"f32", "f16", "bf16", "int8", "int4"};
 constexpr std::string_view kAcceptance[] = {"same", "ratio"};
 constexpr std::uint64_t kMaxText = std::uint64_t{1} << 30;
 

@@ -275,9 +275,16 @@ void AttentionPlan::store(int layer, int item, const float* k, const float* v) c
     const std::int64_t slot = sequence.cache->slots(layer) + place - sequence.first;
     const std::int64_t at = order_[static_cast<std::size_t>(place)].row * kv_heads + head;
     const int lane = static_cast<int>(slot % kKvGroup), kv_head = static_cast<int>(head);
-    kernels.store_key[storage](k + at * layout_.key_length, layout_.key_length,
+    float mixed[kMostMixed];
+    const auto mixed_of = [&](const float* x, int n) {
+      if (!layout_.mixed()) return x;
+      std::copy_n(x, n, mixed);
+      mix(mixed, n);
+      return static_cast<const float*>(mixed);
+    };
+    kernels.store_key[storage](mixed_of(k + at * layout_.key_length, layout_.key_length), layout_.key_length,
                                sequence.cache->key_group(layer, kv_head, slot / kKvGroup), lane);
-    kernels.store_value[storage](v + at * layout_.value_length, layout_.value_length,
+    kernels.store_value[storage](mixed_of(v + at * layout_.value_length, layout_.value_length), layout_.value_length,
                                  sequence.cache->value_group(layer, kv_head, slot / kKvGroup), lane);
   }
 }

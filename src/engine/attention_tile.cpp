@@ -49,10 +49,18 @@ std::size_t AttentionScratch::bytes(const KvLayout& layout, bool rotates) {
 
 void AttentionTile::stage(const float* queries, std::int64_t stride, float scale,
                           const AttentionScratch& scratch) const {
+  // Mixed keys want mixed queries, unless they are made plain when they are rotated.
+  const bool mixes = layout.mixed() && !rotation;
   for (int t = 0; t < tokens; ++t)
-    for (int h = 0; h < heads; ++h)
-      attention().stage_query(queries + row[static_cast<std::size_t>(t)] * stride + std::int64_t{h} * layout.key_length,
-                              scale, layout.key_length, rows(), t * heads + h, scratch.queries);
+    for (int h = 0; h < heads; ++h) {
+      const float* query = queries + row[static_cast<std::size_t>(t)] * stride + std::int64_t{h} * layout.key_length;
+      if (mixes) {
+        std::copy_n(query, layout.key_length, scratch.scores);
+        mix(scratch.scores, layout.key_length);
+        query = scratch.scores;
+      }
+      attention().stage_query(query, scale, layout.key_length, rows(), t * heads + h, scratch.queries);
+    }
 }
 
 void AttentionTile::start(const AttentionScratch& scratch) const {
@@ -209,8 +217,9 @@ void AttentionTile::finish(float* results, std::int64_t stride, const AttentionS
   for (int t = 0; t < tokens; ++t)
     for (int h = 0; h < heads; ++h) {
       const int r = t * heads + h;
-      attention().finish(scratch.out + r * layout.value_stride(), scratch.sums[r], layout.value_length,
-                         results + row[static_cast<std::size_t>(t)] * stride + std::int64_t{h} * layout.value_length);
+      float* result = results + row[static_cast<std::size_t>(t)] * stride + std::int64_t{h} * layout.value_length;
+      attention().finish(scratch.out + r * layout.value_stride(), scratch.sums[r], layout.value_length, result);
+      if (layout.mixed()) mix(result, layout.value_length);
     }
 }
 

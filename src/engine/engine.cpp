@@ -80,6 +80,10 @@ Result<std::unique_ptr<Engine>> ModelEngine::create(std::shared_ptr<const Model>
   KINGLET_TRY(Workspace workspace, Workspace::create(*model, options.max_rows));
   std::unique_ptr<ModelEngine> engine(new ModelEngine(model, options, std::move(workspace)));
   const KvStorage storage = kv_storage(options.cache);
+  if (options.cache == CacheType::kInt4 && std::max(config.key_length, config.value_length) > kMostMixed)
+    return fail(ErrorCode::kUnsupported,
+                "heads of more than " + std::to_string(kMostMixed) + " values cannot be kept in 4 bits",
+                "Use --cache int8.");
   KINGLET_TRY(engine->attention_,
               AttentionPlan::create(config, storage, model->threads(), options.max_rows, policy != nullptr));
   engine->store_ = std::make_shared<PagedStore>(
@@ -305,13 +309,16 @@ Result<void> ModelEngine::step_chunk(std::span<const Row> rows, std::span<const 
 }  // namespace
 
 Result<CacheType> parse_cache_type(std::string_view name) {
-  constexpr std::array<std::pair<std::string_view, CacheType>, 4> kTypes{
-      {{"f32", CacheType::kF32}, {"f16", CacheType::kF16}, {"bf16", CacheType::kBf16}, {"int8", CacheType::kInt8}}};
+  constexpr std::array<std::pair<std::string_view, CacheType>, 5> kTypes{{{"f32", CacheType::kF32},
+                                                                          {"f16", CacheType::kF16},
+                                                                          {"bf16", CacheType::kBf16},
+                                                                          {"int8", CacheType::kInt8},
+                                                                          {"int4", CacheType::kInt4}}};
   for (const auto& [known, type] : kTypes) {
     if (known == name) return type;
   }
   return fail(ErrorCode::kInvalidArgument, "'" + std::string(name) + "' is no cache type",
-              "Known: f32, f16, bf16, int8.");
+              "Known: f32, f16, bf16, int8, int4.");
 }
 
 Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> model, EngineOptions options) {

@@ -15,7 +15,8 @@ using test::AttentionCase;
 using test::AttentionRig;
 using test::same_bits;
 
-constexpr KvStorage kStorages[] = {KvStorage::kF32, KvStorage::kF16, KvStorage::kBf16, KvStorage::kInt8};
+constexpr KvStorage kStorages[] = {KvStorage::kF32, KvStorage::kF16, KvStorage::kBf16, KvStorage::kInt8,
+                                   KvStorage::kInt4};
 
 std::vector<float> row_of(const std::vector<float>& all, std::size_t row, std::size_t width) {
   return {all.begin() + static_cast<std::ptrdiff_t>(row * width),

@@ -170,7 +170,7 @@ TEST(CachePolicy, UntilItIsFullNothingChanges) {
 TEST(CachePolicy, MemoryIsConstantAndNumbersStayFinite) {
   const auto model = make_tiny_model({.layers = 6, .context = 256}, 2);
   for (const char* policy : {"sink:size=64", "ladder:size=96,span=2,overlap=1"})
-    for (CacheType type : {CacheType::kF16, CacheType::kInt8}) {
+    for (CacheType type : {CacheType::kF16, CacheType::kInt4}) {
       Fed fed(model, policy, type);
       fed.feed(300);
       const std::uint64_t bytes = fed.sequence->bytes();
@@ -220,7 +220,7 @@ TEST(CachePolicy, ForksSnapshotsAndRollbacksGoOnAlike) {
 
 TEST(CachePolicy, ATreeGivesTheBitsOfPlainDecoding) {
   const auto model = make_tiny_model({.layers = 6}, 2);
-  for (CacheType type : {CacheType::kF16, CacheType::kInt8})
+  for (CacheType type : {CacheType::kF16, CacheType::kInt4})
     for (const char* policy : {"sink:size=64", "ladder:size=96,span=2,overlap=1"}) {
       Fed plain(model, policy, type), tree(model, policy, type);
       // Drafts move the moment at which slots are dropped: this is about the calls between two such moments.

@@ -195,7 +195,7 @@ TEST(SequenceCache, KeepPathAfterAnUncommittedTree) {
 }
 
 TEST(SequenceCache, SnapshotsRestoreAndEqualSequencesHaveEqualBytes) {
-  for (KvStorage storage : {KvStorage::kF32, KvStorage::kF16, KvStorage::kBf16, KvStorage::kInt8})
+  for (KvStorage storage : {KvStorage::kF32, KvStorage::kF16, KvStorage::kBf16, KvStorage::kInt8, KvStorage::kInt4})
     for (int window : {0, 50}) {
       const AttentionCase c{.heads = 4, .kv_heads = 2, .layers = 1, .window = window, .storage = storage};
       AttentionRig rig(c), second(c);

@@ -138,7 +138,7 @@ TEST(Positions, LayersMayHoldDifferentSlots) {
 }
 
 TEST(Positions, ForkTruncateAndSnapshotCarryTheMap) {
-  for (KvStorage storage : {KvStorage::kF32, KvStorage::kF16, KvStorage::kInt8}) {
+  for (KvStorage storage : {KvStorage::kF32, KvStorage::kF16, KvStorage::kInt4}) {
     AttentionRig rig({.storage = storage});
     auto a = rig.sequence();
     rig.feed(*a, {40});

@@ -24,7 +24,7 @@ Values random_values(std::size_t n, unsigned seed, float spread = 1) {
 }
 
 std::string name_of(KvStorage storage) {
-  const char* names[] = {"f32", "f16", "bf16", "int8"};
+  const char* names[] = {"f32", "f16", "bf16", "int8", "int4"};
   return names[static_cast<int>(storage)];
 }
 
@@ -110,7 +110,8 @@ Values reference(const Chunk& chunk, const Values& x, int rows, int first, int l
   return result;
 }
 
-constexpr KvStorage kStorages[] = {KvStorage::kF32, KvStorage::kF16, KvStorage::kBf16, KvStorage::kInt8};
+constexpr KvStorage kStorages[] = {KvStorage::kF32, KvStorage::kF16, KvStorage::kBf16, KvStorage::kInt8,
+                                   KvStorage::kInt4};
 
 TEST(AttentionKernels, EveryInstructionSetGivesTheScalarBits) {
   const AttentionKernels& scalar = *attention_kernels(Isa::kScalar);
@@ -132,6 +133,60 @@ TEST(AttentionKernels, EveryInstructionSetGivesTheScalarBits) {
         }
       }
     }
+}
+
+TEST(AttentionKernels, RotatedKeysAreThoseOfTheirSlots) {
+  for (KvStorage storage : kStorages)
+    for (int length : {20, 64, 96}) {
+      const KvLayout layout{.storage = storage, .key_length = length, .value_length = length};
+      Chunk chunk(layout, *attention_kernels(Isa::kScalar));
+      const int half = length / 4;  // the other half of the dimensions does not turn
+      Values cosines, sines;
+      for (int i = 0; i < half * 16; ++i)
+        cosines.push_back(std::cos(0.1f * float(i))), sines.push_back(std::sin(0.1f * float(i)));
+      for (bool pairs : {false, true}) {
+        std::vector<Values> all;
+        for (Isa isa : supported_isas()) {
+          Values out(static_cast<std::size_t>(length * 16));
+          attention_kernels(isa)->rotate_keys[static_cast<std::size_t>(storage)](
+              chunk.keys[3], length, half, pairs, cosines.data(), sines.data(), out.data());
+          all.push_back(std::move(out));
+          ASSERT_EQ(std::memcmp(all[0].data(), all.back().data(), all[0].size() * 4), 0) << isa_name(isa);
+        }
+        const double bound = storage == KvStorage::kInt4 ? 1.0 : storage == KvStorage::kF32 ? 1e-6 : 0.03;
+        for (int lane = 0; lane < 16; ++lane) {
+          Values key(chunk.k.begin() + (48 + lane) * length, chunk.k.begin() + (49 + lane) * length);
+          if (storage == KvStorage::kInt4) mix(key.data(), length);  // what was stored was taken for mixed
+          for (int i = 0; i < half; ++i) {
+            const std::size_t a = static_cast<std::size_t>(pairs ? 2 * i : i),
+                              b = static_cast<std::size_t>(pairs ? 2 * i + 1 : half + i);
+            const auto at = static_cast<std::size_t>(16 * i + lane);
+            const double x = double(key[a]) * double(cosines[at]) - double(key[b]) * double(sines[at]);
+            EXPECT_NEAR(all[0][16 * a + static_cast<std::size_t>(lane)], x, bound) << name_of(storage);
+          }
+          EXPECT_NEAR(all[0][static_cast<std::size_t>(16 * (length - 1) + lane)], key.back(), bound)
+              << name_of(storage);
+        }
+      }
+    }
+}
+
+TEST(AttentionKernels, MixingIsItsOwnInverseAndSpreadsOutliers) {
+  for (int n : {16, 20, 64, 80, 256}) {
+    const Values x = random_values(static_cast<std::size_t>(n), 11), y = random_values(static_cast<std::size_t>(n), 12);
+    Values a = x, b = y;
+    mix(a.data(), n), mix(b.data(), n);
+    double plain = 0, mixed = 0;
+    for (std::size_t i = 0; i < x.size(); ++i)
+      plain += double(x[i]) * double(y[i]), mixed += double(a[i]) * double(b[i]);
+    EXPECT_NEAR(plain, mixed, 1e-4);
+    mix(a.data(), n);
+    for (std::size_t i = 0; i < x.size(); ++i) EXPECT_NEAR(a[i], x[i], 2e-6);
+  }
+  Values one(64, 0.0f);
+  one[5] = 8;
+  mix(one.data(), 64);
+  for (float v : one) EXPECT_EQ(std::abs(v), 1.0f);
 }
 
 TEST(AttentionKernels, ARowDoesNotDependOnTheOthersOfItsTile) {
@@ -162,7 +217,8 @@ TEST(AttentionKernels, MatchesDouble) {
         const double bound = storage == KvStorage::kF32    ? 2e-6
                              : storage == KvStorage::kF16  ? 6e-4
                              : storage == KvStorage::kBf16 ? 5e-3
-                                                           : 1e-2;
+                             : storage == KvStorage::kInt8 ? 1e-2
+                                                           : 0.12;
         for (std::size_t i = 0; i < wanted.size(); ++i)
           ASSERT_NEAR(got[i], wanted[i], bound) << isa_name(isa) << ' ' << name_of(storage) << " cap " << cap;
       }

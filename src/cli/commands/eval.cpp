@@ -309,7 +309,11 @@ Result<void> run(const Arguments& arguments) {
   if (arguments.given("against")) {
     KINGLET_TRY(auto other, load_model(arguments.text("against"), arguments));
     KINGLET_CHECK(check_generates(*other));
-    KINGLET_TRY(reference, Engine::create(std::move(other), options));
+    // What it is compared with remembers everything as well as it can: a cache's cost shows against the model itself.
+    EngineOptions plain = options;
+    plain.cache = CacheType::kF16;
+    plain.cache_policy = "full";
+    KINGLET_TRY(reference, Engine::create(std::move(other), std::move(plain)));
   }
   KINGLET_TRY(Constraint constraint, Constraint::from(arguments));
   KINGLET_CHECK(constraint.bind(model->tokenizer()));
@@ -360,7 +364,8 @@ extern const Command command_eval = {
         "each "
         "window scored, an incomplete last window left out. With --against, both models read the text at the same "
         "time, "
-        "and the divergence of MODEL from OTHER is reported with the places where it is worst.",
+        "and the divergence of MODEL from OTHER is reported with the places where it is worst; OTHER has the plain f16 "
+        "cache, so MODEL against itself measures --cache and --cache-policy.",
     .options = kSets,
     .examples = kExamples,
     .min_positional = 1,

@@ -16,6 +16,8 @@ KvStorage kv_storage(CacheType type) {
       return KvStorage::kBf16;
     case CacheType::kInt8:
       return KvStorage::kInt8;
+    case CacheType::kInt4:
+      return KvStorage::kInt4;
     default:
       return KvStorage::kF16;
   }

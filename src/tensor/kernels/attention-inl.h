@@ -63,17 +63,17 @@ void score_tile(const float* q, int q_stride, int key_length, KvGroups groups_in
     for (int g = 0; g < G; ++g) sums[r][g] = zero();
   int fetched = 0;
   const std::byte* fetch = coming[0];
-  const std::byte* fetch_end = fetch + key_length / 4 * 64 * S::kBytes;
+  const std::byte* fetch_end = fetch + key_length / 4 * 64 * S::kBits / 8;
   int d = 0;
   for (; d + 4 <= key_length; d += 4) {
     // Group after group, so that the hardware's own prefetcher sees one stream and runs ahead of it.
     if constexpr (kPrefetch)
-      for (int g = 0; g < G; ++g, fetch += 64 * S::kBytes) {
+      for (int g = 0; g < G; ++g, fetch += 64 * S::kBits / 8) {
         if (fetch == fetch_end) {
           fetch = coming[++fetched];
-          fetch_end = fetch + key_length / 4 * 64 * S::kBytes;
+          fetch_end = fetch + key_length / 4 * 64 * S::kBits / 8;
         }
-        for (int line = 0; line < S::kBytes; ++line) prefetch(fetch + 64 * line);
+        for (int line = 0; 8 * line < S::kBits; ++line) prefetch(fetch + 64 * line);
       }
     for (int u = 0; u < 4; ++u) score_step<S, R, G>(q + (d + u) * q_stride, (d + u) * 16, groups, sums);
   }
@@ -110,7 +110,7 @@ template <typename S>
 void scores(const float* q, int q_stride, int rows, int key_length, KvGroups groups, int count, KvGroups next,
             float* scores) {
   constexpr int kBlock = 8;  // groups whose keys stay in the first-level cache while all rows pass
-  const Ahead ahead(groups, next, count, key_length * 16 * S::kBytes);
+  const Ahead ahead(groups, next, count, key_length * 16 * S::kBits / 8);
   for (int g = 0; g < count; g += kBlock) {
     const int width = count - g < kBlock ? count - g : kBlock;
     for_row_tiles(rows, [=](int r, int n) {
@@ -163,12 +163,12 @@ void value_tile(const float* weights, int stride, KvGroups groups, Ahead ahead, 
     for (int p = 0; p < 16; ++p) {
       const int at = p * stride + v0;
       if constexpr (kPrefetch)
-        for (int line = 0; line < N * 16 * S::kBytes; line += 64)
-          prefetch(coming + (v0 * 16 + p * N * 16) * S::kBytes + line);
+        for (int line = 0; line < N * 16 * S::kBits / 8; line += 64)
+          prefetch(coming + (v0 * 16 + p * N * 16) * S::kBits / 8 + line);
       V weight[R];
       for (int r = 0; r < R; ++r) weight[r] = set1(w[r * kKvChunk + p]);
       for (int n = 0; n < N; ++n) {
-        const V value = S::load(group, at + 16 * n);
+        const V value = S::load_value(group, at + 16 * n);
         for (int r = 0; r < R; ++r) sums[r][n] = fma(weight[r], value, sums[r][n]);
       }
     }
@@ -203,9 +203,9 @@ KINGLET_INLINE void value_rows(const float* weights, int stride, KvGroups groups
 template <typename S>
 void values(const float* weights, int rows, int stride, KvGroups groups, int count, KvGroups next, float* out) {
   // Groups of about 16 KiB, which stay in the first-level cache while all rows and columns pass.
-  const int fit = 16384 / (16 * stride * S::kBytes);
+  const int fit = 16384 / (16 * stride * S::kBits / 8);
   const int block = fit < 1 ? 1 : fit;
-  const Ahead ahead(groups, next, count, stride * 16 * S::kBytes);
+  const Ahead ahead(groups, next, count, stride * 16 * S::kBits / 8);
   for (int g = 0; g < count; g += block) {
     const int width = count - g < block ? count - g : block;
     for_row_tiles(rows, [=](int r, int n) {
@@ -290,6 +290,22 @@ void finish(const float* out, float sum, int value_length, float* result) {
   }
 }
 
+/// kinglet::mix() of 16 keys at once: x [n][16 lanes].
+KINGLET_INLINE void mix_lanes(float* x, int n) {
+  const int block = n & -n;
+  const V scale = set1(1 / __builtin_sqrtf(static_cast<float>(block)));
+  for (int begin = 0; begin < n; begin += block) {
+    for (int half = 1; half < block; half *= 2)
+      for (int i = begin; i < begin + block; i += 2 * half)
+        for (int j = i; j < i + half; ++j) {
+          const V a = load(x + 16 * j), b = load(x + 16 * (j + half));
+          store(x + 16 * j, add(a, b));
+          store(x + 16 * (j + half), sub(a, b));
+        }
+    for (int i = begin; i < begin + block; ++i) store(x + 16 * i, mul(load(x + 16 * i), scale));
+  }
+}
+
 template <typename S>
 void rotate_keys(const std::byte* group, int key_length, int half, bool pairs, const float* cosines, const float* sines,
                  float* out) {
@@ -298,14 +314,20 @@ void rotate_keys(const std::byte* group, int key_length, int half, bool pairs, c
     const V x = S::load(group, 16 * d);
     return S::kScaled ? mul(x, scales) : x;
   };
+  if constexpr (S::kMixed) {
+    // The rotation is of the key itself: the mixing is undone first.
+    for (int d = 0; d < key_length; ++d) store(out + 16 * d, key(d));
+    mix_lanes(out, key_length);
+  }
+  const auto plain = [=](int d) { return S::kMixed ? load(out + 16 * d) : key(d); };
   for (int i = 0; i < half; ++i) {
     const int a = pairs ? 2 * i : i, b = pairs ? 2 * i + 1 : half + i;
-    const V x = key(a), y = key(b), c = load(cosines + 16 * i), s = load(sines + 16 * i);
+    const V x = plain(a), y = plain(b), c = load(cosines + 16 * i), s = load(sines + 16 * i);
     // As rope_halves and rope_pairs do it.
     store(out + 16 * a, fma(y, negate(s), mul(x, c)));
     store(out + 16 * b, fma(x, s, mul(y, c)));
   }
-  for (int d = 2 * half; d < key_length; ++d) store(out + 16 * d, key(d));
+  for (int d = 2 * half; d < key_length; ++d) store(out + 16 * d, plain(d));
 }
 
 void stage_query(const float* x, float scale, int key_length, int q_stride, int r, float* q) {
@@ -314,7 +336,7 @@ void stage_query(const float* x, float scale, int key_length, int q_stride, int 
 
 }  // namespace
 
-#define KINGLET_STORAGES(function) {function<F32>, function<F16>, function<Bf16>, function<Int8>}
+#define KINGLET_STORAGES(function) {function<F32>, function<F16>, function<Bf16>, function<Int8>, function<Int4>}
 extern const AttentionKernels attention_table;
 const AttentionKernels attention_table = {
     .store_key = KINGLET_STORAGES(store_key),

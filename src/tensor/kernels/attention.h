@@ -19,18 +19,26 @@ inline constexpr int kKvGroup = 16;                    ///< positions of a group
 inline constexpr int kKvChunk = 256;                   ///< positions of a chunk, and of a page
 inline constexpr int kKvGroups = kKvChunk / kKvGroup;  ///< groups of a chunk
 
-/// How keys and values are kept. kInt8 has one scale a position and head, for the key and for the value.
-enum class KvStorage : std::uint8_t { kF32, kF16, kBf16, kInt8 };
-inline constexpr int kKvStorages = 4;
+/// How keys and values are kept. kInt8 and kInt4 have one scale a position and head, for the key and for the value.
+/// kInt4 keeps what mix() gives: 16 levels for values that have no outliers any more.
+enum class KvStorage : std::uint8_t { kF32, kF16, kBf16, kInt8, kInt4 };
+inline constexpr int kKvStorages = 5;
+inline constexpr int kMostMixed = 1024;  ///< longest head of kInt4
 
-/// Where the values of a group lie. Keys: [key_length][16 positions]. Values: [16 positions][value_stride]. With
-/// scales: 16 of them (f32) behind, at scale_offset. Groups are 64-byte aligned.
+/// The orthonormal Walsh-Hadamard transform of x, in blocks of the largest power of two that divides n; its own
+/// inverse. Scalar products stay, and one large input is spread over the block.
+void mix(float* x, int n);
+
+/// Where the values of a group lie. Keys: [key_length][16 positions]; kInt4: two dimensions in a byte, [key_length / 2]
+/// [16 positions]. Values: [16 positions][value_stride]; kInt4: [value_stride / 16][8] bytes of the values i and i + 8.
+/// With scales: 16 of them (f32) behind, at scale_offset. Groups are 64-byte aligned.
 struct KvLayout {
   KvStorage storage = KvStorage::kF16;
   int key_length = 0, value_length = 0;
 
-  int element_bytes() const;
-  bool scaled() const { return storage == KvStorage::kInt8; }
+  int element_bits() const;
+  bool scaled() const { return storage == KvStorage::kInt8 || storage == KvStorage::kInt4; }
+  bool mixed() const { return storage == KvStorage::kInt4; }
   int value_stride() const { return (value_length + 15) / 16 * 16; }
   std::size_t key_scale_offset() const;
   std::size_t value_scale_offset() const;

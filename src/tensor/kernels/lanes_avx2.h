@@ -102,6 +102,21 @@ KINGLET_INLINE V load_i8(const std::int8_t* p) {
   const __m128i x = load_half_register(p);
   return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(x)), _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(x, 8)))};
 }
+/// Four bits each: 16 values of a row, of which the low nibbles are one and the high ones the next; and 16 values in 8
+/// bytes, the low nibbles before the high ones.
+KINGLET_INLINE V widen_u4(__m128i x) {
+  const __m128i codes = _mm_and_si128(x, _mm_set1_epi8(15));
+  return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(codes)),
+          _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(codes, 8)))};
+}
+KINGLET_INLINE V load_u4_row(const std::uint8_t* p, int high) {
+  const __m128i x = load_half_register(p);
+  return widen_u4(high != 0 ? _mm_srli_epi16(x, 4) : x);
+}
+KINGLET_INLINE V load_u4(const std::uint8_t* p) {
+  const __m128i x = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  return widen_u4(_mm_unpacklo_epi64(x, _mm_srli_epi16(x, 4)));
+}
 KINGLET_INLINE void store_f16(std::uint16_t* p, V x) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 8), _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT));

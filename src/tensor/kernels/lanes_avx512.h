@@ -78,6 +78,19 @@ KINGLET_INLINE V load_bf16(const std::uint16_t* p) {
 KINGLET_INLINE V load_i8(const std::int8_t* p) {
   return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
 }
+/// Four bits each: 16 values of a row, of which the low nibbles are one and the high ones the next; and 16 values in 8
+/// bytes, the low nibbles before the high ones.
+KINGLET_INLINE V widen_u4(__m128i x) {
+  return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_and_si128(x, _mm_set1_epi8(15))))};
+}
+KINGLET_INLINE V load_u4_row(const std::uint8_t* p, int high) {
+  const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return widen_u4(high != 0 ? _mm_srli_epi16(x, 4) : x);
+}
+KINGLET_INLINE V load_u4(const std::uint8_t* p) {
+  const __m128i x = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  return widen_u4(_mm_unpacklo_epi64(x, _mm_srli_epi16(x, 4)));
+}
 KINGLET_INLINE void store_f16(std::uint16_t* p, V a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
 }

@@ -136,6 +136,21 @@ KINGLET_INLINE V load_i8(const std::int8_t* p) {
   return {{vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))), vcvtq_f32_s32(vmovl_s16(vget_high_s16(low))),
            vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))), vcvtq_f32_s32(vmovl_s16(vget_high_s16(high)))}};
 }
+/// Four bits each: 16 values of a row, of which the low nibbles are one and the high ones the next; and 16 values in 8
+/// bytes, the low nibbles before the high ones.
+KINGLET_INLINE V widen_u8(uint8x16_t x) {
+  const uint16x8_t low = vmovl_u8(vget_low_u8(x)), high = vmovl_u8(vget_high_u8(x));
+  return {{vcvtq_f32_u32(vmovl_u16(vget_low_u16(low))), vcvtq_f32_u32(vmovl_u16(vget_high_u16(low))),
+           vcvtq_f32_u32(vmovl_u16(vget_low_u16(high))), vcvtq_f32_u32(vmovl_u16(vget_high_u16(high)))}};
+}
+KINGLET_INLINE V load_u4_row(const std::uint8_t* p, int high) {
+  const uint8x16_t x = vld1q_u8(p);
+  return widen_u8(high != 0 ? vshrq_n_u8(x, 4) : vandq_u8(x, vdupq_n_u8(15)));
+}
+KINGLET_INLINE V load_u4(const std::uint8_t* p) {
+  const uint8x8_t x = vld1_u8(p);
+  return widen_u8(vcombine_u8(vand_u8(x, vdup_n_u8(15)), vshr_n_u8(x, 4)));
+}
 KINGLET_INLINE void store_f16(std::uint16_t* p, V a) {
   KINGLET_EACH vst1_u16(p + 4 * i, vreinterpret_u16_f16(vcvt_f16_f32(a.v[i])));
 }

@@ -160,6 +160,18 @@ KINGLET_INLINE V load_i8(const std::int8_t* p) {
   KINGLET_EACH_LANE r.v[i] = static_cast<float>(p[i]);
   return r;
 }
+/// Four bits each: 16 values of a row, of which the low nibbles are one and the high ones the next; and 16 values in 8
+/// bytes, the low nibbles before the high ones.
+KINGLET_INLINE V load_u4_row(const std::uint8_t* p, int high) {
+  V r;
+  KINGLET_EACH_LANE r.v[i] = static_cast<float>(high != 0 ? p[i] >> 4 : p[i] & 15);
+  return r;
+}
+KINGLET_INLINE V load_u4(const std::uint8_t* p) {
+  V r;
+  KINGLET_EACH_LANE r.v[i] = static_cast<float>(i < 8 ? p[i] & 15 : p[i - 8] >> 4);
+  return r;
+}
 KINGLET_INLINE void store_f16(std::uint16_t* p, V a) { KINGLET_EACH_LANE p[i] = float_to_half(a.v[i]); }
 KINGLET_INLINE void store_bf16(std::uint16_t* p, V a) {
   KINGLET_EACH_LANE {
