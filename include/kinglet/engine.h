@@ -31,7 +31,7 @@ struct EngineOptions {
   /// Tokens that prefill leaves behind on the way up (kinglet/token_pruning.h): RATE,…[@LAYER,…]; empty: none. step()
   /// follows it; forward() does what its caller says.
   std::string lazy_prefill = {};
-  /// Feed-forwards that decoding skips (kinglet/ffn_skip.h); null: none. For step(), as above.
+  /// Feed-forwards that decoding skips (kinglet/ffn_skip.h); null: none. For calls without hooks.
   std::shared_ptr<const FeedForwardSkip> ffn_skip = nullptr;
 };
 

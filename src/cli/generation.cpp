@@ -4,10 +4,13 @@
 
 #include <charconv>
 #include <deque>
+#include <filesystem>
 
 #include "base/file.h"
+#include "base/sha256.h"
 #include "base/try.h"
 #include "cli/constraint.h"
+#include "kinglet/ffn_skip.h"
 #include "kinglet/store.h"
 
 namespace kinglet {
@@ -35,6 +38,14 @@ constexpr OptionSpec kEngine[] = {
      .placeholder = "NAME",
      .help = "Which positions stay: full, or NAME[:key=value,…] of `kinglet list methods`, for any length",
      .fallback = "full"},
+    {.name = "ffn-skip",
+     .kind = OptionKind::kFile,
+     .placeholder = "FILE",
+     .help = "Skip feed-forwards as `kinglet calibrate ffn-skip` found; changes the answer"},
+    {.name = "lazy-prefill",
+     .kind = OptionKind::kText,
+     .placeholder = "RATES",
+     .help = "Shares of a prompt's tokens that later layers leave out, as 0.3,0.3,0.3[@LAYER,…]; changes the answer"},
     {.name = "prefill-chunk",
      .kind = OptionKind::kInteger,
      .placeholder = "N",
@@ -129,11 +140,36 @@ Result<LoadOptions> load_options(const Arguments& arguments) {
   return LoadOptions{.threads = static_cast<int>(arguments.integer("threads"))};
 }
 
+namespace {
+
+/// The file, if it belongs to the model.
+Result<std::shared_ptr<const FeedForwardSkip>> load_ffn_skip(const std::string& path, std::string_view model) {
+  KINGLET_TRY(std::shared_ptr<const FeedForwardSkip> skip, FeedForwardSkip::load(path));
+  KINGLET_TRY(const std::string digest, model_digest(model));
+  if (!skip->model.empty() && !digest.empty() && skip->model != digest)
+    return fail(ErrorCode::kUnsupported, "the file was calibrated with another model",
+                "Calibrate this one: kinglet calibrate ffn-skip " + std::string(model) + " --text F -o OUT", path);
+  return skip;
+}
+
+}  // namespace
+
+Result<std::string> model_digest(std::string_view name) {
+  KINGLET_TRY(const std::string path, resolve_model(name));
+  if (std::filesystem::is_directory(path)) return std::string();
+  KINGLET_TRY(const Digest digest, sha256_file(path));
+  return digest.hex();
+}
+
 Result<EngineOptions> engine_options(const Arguments& arguments) {
   EngineOptions options;
   KINGLET_TRY(options.cache, parse_cache_type(arguments.text("cache")));
   options.context = arguments.integer("context");
   options.cache_policy = arguments.text("cache-policy");
+  options.lazy_prefill = arguments.text("lazy-prefill");
+  if (arguments.given("ffn-skip")) {
+    KINGLET_TRY(options.ffn_skip, load_ffn_skip(arguments.text("ffn-skip"), arguments.positional()[0]));
+  }
   if (const auto chunk = arguments.integer("prefill-chunk"); chunk > options.max_rows)
     options.max_rows = static_cast<int>(chunk);
   return options;

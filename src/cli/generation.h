@@ -14,7 +14,8 @@ namespace kinglet {
 /// For Command::more_options. --raw --max-tokens --ignore-eos --seed --stop --prefill-chunk --cache --context --drafter
 /// --draft-budget, and every option that a sampler declares.
 std::span<const OptionSpec> generation_options();
-/// --cache, --context, --prefill-chunk alone, for commands that only run text through a model.
+/// --cache, --cache-policy, --context, --prefill-chunk and the like alone, for commands that only run text through a
+/// model.
 std::span<const OptionSpec> engine_option_specs();
 
 Result<LoadOptions> load_options(const Arguments& arguments);
@@ -25,6 +26,9 @@ Result<GenerateOptions> generate_options(const Arguments& arguments);
 Result<std::shared_ptr<const Model>> load_model(std::string_view name, const Arguments& arguments);
 /// Its checkpoint alone: metadata and tensors, nothing packed.
 Result<std::unique_ptr<Checkpoint>> open_model(std::string_view name);
+
+/// SHA-256 of the model's file in hexadecimal; empty for a folder.
+Result<std::string> model_digest(std::string_view name);
 
 /// The text of --file (standard input for "-"), else positional `index`, else standard input where that is no terminal.
 /// kInvalidArgument with `what` ("a prompt") where there is none or both are given.

@@ -12,12 +12,17 @@
 #include "engine/cache/sequence_cache.h"
 #include "engine/forward.h"
 #include "engine/linear_stages.h"
+#include "engine/skip_hooks.h"
+#include "engine/token_pruner.h"
 #include "kinglet/cache_policy.h"
 #include "tensor/kernels/elementwise.h"
 #include "tensor/kernels/matmul.h"
 
 namespace kinglet {
 namespace {
+
+/// A prompt must come in one call to be pruned.
+constexpr std::int64_t kLazyRows = 2048;
 
 class ModelEngine final : public Engine {
  public:
@@ -37,7 +42,11 @@ class ModelEngine final : public Engine {
 
  private:
   ModelEngine(std::shared_ptr<const Model> model, EngineOptions options, Workspace workspace)
-      : model_(std::move(model)), options_(options), rope_(model_->config()), workspace_(std::move(workspace)) {}
+      : model_(std::move(model)),
+        options_(options),
+        rope_(model_->config()),
+        workspace_(std::move(workspace)),
+        skip_(width()) {}
   std::size_t width() const { return std::size_t(model_->config().width); }
   Result<void> check_call(const ForwardCall& call) const;
   Result<void> step_chunk(std::span<const Row> rows, std::span<const TokenId> ids, std::span<const std::int32_t> wanted,
@@ -48,6 +57,9 @@ class ModelEngine final : public Engine {
   EngineOptions options_;
   RopeTables rope_;
   Workspace workspace_;
+  SkipHooks skip_;
+  std::unique_ptr<TokenPruner> pruner_;
+  bool prunes_ = false;  ///< a call of pruner_ is under way
   std::shared_ptr<PagedStore> store_;
   std::shared_ptr<const CacheConfig> cache_config_;
   std::unique_ptr<AttentionPlan> attention_;
@@ -77,8 +89,19 @@ Result<std::unique_ptr<Engine>> ModelEngine::create(std::shared_ptr<const Model>
   if (!config.causal)
     options.max_rows = int(std::max<std::int64_t>(options.max_rows, std::min<std::int64_t>(options.context, 8192)));
   options.max_rows = std::clamp(options.max_rows, 1, 1 << 16);
+  std::unique_ptr<TokenPruner> pruner;
+  if (!options.lazy_prefill.empty()) {
+    KINGLET_TRY(TokenPruning pruning, parse_token_pruning(options.lazy_prefill, int(config.layers)));
+    if (policy || options.ffn_skip || !config.causal || !std::ranges::all_of(config.per_layer, is_full))
+      return fail(ErrorCode::kUnsupported, "tokens can only be left out where every layer sees every position",
+                  "Leave --lazy-prefill away, or --cache-policy and --ffn-skip.");
+    pruner = std::make_unique<TokenPruner>(std::move(pruning), int(config.layers), std::size_t(config.width));
+    options.max_rows = std::max(options.max_rows, int(std::min<std::int64_t>(options.context, kLazyRows)));
+  }
+  if (options.ffn_skip) KINGLET_CHECK(options.ffn_skip->check(config.layers));
   KINGLET_TRY(Workspace workspace, Workspace::create(*model, options.max_rows));
   std::unique_ptr<ModelEngine> engine(new ModelEngine(model, options, std::move(workspace)));
+  engine->pruner_ = std::move(pruner);
   const KvStorage storage = kv_storage(options.cache);
   if (options.cache == CacheType::kInt4 && std::max(config.key_length, config.value_length) > kMostMixed)
     return fail(ErrorCode::kUnsupported,
@@ -128,8 +151,18 @@ Result<void> ModelEngine::forward(const ForwardCall& call) {
   KINGLET_CHECK(check_call(call));
   if (call.rows.empty()) return {};
   const int end = call.layer_end < 0 ? int(model_->config().layers) : call.layer_end;
+  const bool whole = call.layer_begin == 0 && end == int(model_->config().layers);
+  if (pruner_ && !prunes_ && whole && call.hooks == nullptr && call.commit && !call.tree) {
+    prunes_ = true;  // its own calls come here too
+    auto done = pruner_->forward(*this, call);
+    prunes_ = false;
+    return done;
+  }
   KINGLET_CHECK(attention_->prepare(call.rows, call.tree, call.layer_begin, end));
-  ForwardPass pass({*model_, rope_, workspace_, *attention_, options_.max_rows}, call);
+  ForwardCall own = call;
+  if (options_.ffn_skip && whole && call.hooks == nullptr && skip_.begin(*options_.ffn_skip, call))
+    own.hooks = skip_.hooks();
+  ForwardPass pass({*model_, rope_, workspace_, *attention_, options_.max_rows}, own);
   pass.run();
   if (call.commit) attention_->commit();
   return {};

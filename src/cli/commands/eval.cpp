@@ -297,6 +297,9 @@ class GrammarScores {
 
 Result<void> run(const Arguments& arguments) {
   KINGLET_TRY(EngineOptions options, engine_options(arguments));
+  if (!options.lazy_prefill.empty())
+    return fail(ErrorCode::kInvalidArgument, "eval scores the tokens of a prompt, and --lazy-prefill leaves some out",
+                "Compare answers: kinglet run --prompts P.jsonl --lazy-prefill RATES");
   const int chunk = static_cast<int>(arguments.integer("prefill-chunk"));
   KINGLET_TRY(auto model, load_model(arguments.positional()[0], arguments));
   KINGLET_CHECK(check_generates(*model));
@@ -313,6 +316,7 @@ Result<void> run(const Arguments& arguments) {
     EngineOptions plain = options;
     plain.cache = CacheType::kF16;
     plain.cache_policy = "full";
+    plain.ffn_skip = nullptr;
     KINGLET_TRY(reference, Engine::create(std::move(other), std::move(plain)));
   }
   KINGLET_TRY(Constraint constraint, Constraint::from(arguments));

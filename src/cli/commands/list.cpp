@@ -127,6 +127,10 @@ std::vector<Method> methods() {
       options += (&option == policy->options.data() ? ":" : ",") + std::string(option.name) + "=N";
     all.push_back({policy->name, "cache policy", policy->paper, policy->help, options});
   }
+  all.push_back({"lazy-prefill", "token pruning", "076", "Leaves tokens of a prompt out of later layers",
+                 "models without sliding windows, --lazy-prefill RATE,…[@LAYER,…]"});
+  all.push_back({"ffn-skip", "skipping", "075", "Decodes without feed-forwards that hardly change a token",
+                 "every model that generates, --ffn-skip FILE of kinglet calibrate ffn-skip"});
   for (const DrafterDescriptor* drafter : drafters()) {
     all.push_back({drafter->name, "drafter", drafter->paper, drafter->help,
                    "every model that generates, --drafter " + std::string(drafter->name)});

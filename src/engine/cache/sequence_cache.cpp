@@ -57,7 +57,9 @@ std::int64_t SequenceCache::length() const {
 std::uint64_t SequenceCache::bytes() const {
   std::uint64_t pages = 0;
   for (const LayerCache& layer : layers_) pages += layer.pages.size();
-  return pages * store_->page_bytes();
+  std::uint64_t rows = 0;
+  for (const WaitingRows& stage : waiting) rows += stage.hidden.size() * sizeof(float);
+  return pages * store_->page_bytes() + rows;
 }
 
 Result<void> SequenceCache::check_positions(int begin, int end, std::span<const std::int32_t> positions) const {
@@ -255,12 +257,24 @@ Result<void> SequenceCache::truncate(std::int64_t wanted) {
     }
     cache.seen = wanted;
   }
+  for (WaitingRows& stage : waiting) {
+    const std::size_t width = stage.positions.empty() ? 0 : stage.hidden.size() / stage.positions.size();
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i < stage.positions.size(); ++i) {
+      if (stage.positions[i] >= wanted) continue;
+      stage.positions[kept] = stage.positions[i];
+      std::copy_n(stage.hidden.data() + i * width, width, stage.hidden.data() + kept++ * width);
+    }
+    stage.positions.resize(kept);
+    stage.hidden.resize(kept * width);
+  }
   return {};
 }
 
 Result<std::unique_ptr<Sequence>> SequenceCache::fork() const {
   auto copy = std::make_unique<SequenceCache>(store_, config_);
   copy->layers_ = layers_;
+  copy->waiting = waiting;
   for (const LayerCache& layer : layers_)
     for (const KvPage& page : layer.pages) store_->retain(page);
   // What was reserved and not committed is the original's alone.

@@ -39,6 +39,12 @@ struct CacheConfig {
 CacheConfig cache_config(const ModelConfig& model, std::int64_t context, std::string fingerprint,
                          std::shared_ptr<const CachePolicy> policy = nullptr);
 
+/// Rows that stopped on their way up (TokenPruning), and where they stopped.
+struct WaitingRows {
+  std::vector<std::int32_t> positions;
+  std::vector<float> hidden;  ///< [positions, width]
+};
+
 class SequenceCache final : public Sequence {
  public:
   /// A sliding layer keeps this many positions more than its window (and what its pages hold beside).
@@ -56,6 +62,12 @@ class SequenceCache final : public Sequence {
   Result<std::string> snapshot() const override;
   Result<void> restore(std::string_view bytes) override;
   std::uint64_t bytes() const override;
+
+  /// Calls since the last one with several rows of this sequence: what the warm-up of FeedForwardSkip counts.
+  std::int64_t answered = 0;
+
+  /// By stage of TokenPruning; a fork has its own. With such rows a sequence has no snapshot.
+  std::vector<WaitingRows> waiting;
 
   const PagedStore& store() const { return *store_; }
   const CacheConfig& config() const { return *config_; }

@@ -238,7 +238,13 @@ class SnapshotReader {
   Reader reader_;
 };
 
-Result<std::string> SequenceCache::snapshot() const { return SnapshotWriter(*this).write(); }
+Result<std::string> SequenceCache::snapshot() const {
+  for (const WaitingRows& stage : waiting)
+    if (!stage.positions.empty())
+      return fail(ErrorCode::kUnsupported, "a sequence whose prompt left tokens behind has no snapshot",
+                  "Leave --lazy-prefill away.");
+  return SnapshotWriter(*this).write();
+}
 
 Result<void> SequenceCache::restore(std::string_view bytes) {
   constexpr std::size_t kDigest = 32;
@@ -251,6 +257,7 @@ Result<void> SequenceCache::restore(std::string_view bytes) {
   SequenceCache fresh(store_, config_);
   KINGLET_CHECK(SnapshotReader(fresh, std::as_bytes(std::span(body))).read());
   layers_.swap(fresh.layers_);
+  waiting.clear();
   return {};
 }
 
