@@ -1,16 +1,18 @@
 // From a target to a file under its name with its report.
 #include "kinglet/shrink.h"
 
+#include <algorithm>
+
 #include "base/file.h"
 #include "base/memory_info.h"
 #include "base/try.h"
 #include "compress/job.h"
+#include "compress/report/parts.h"
+#include "compress/targets.h"
 #include "kinglet/report.h"
 
 namespace kinglet {
 namespace {
-
-constexpr std::size_t kReportWindows = 24;  // the standard error of a mean divergence is then a few percent
 
 Result<void> check_output(const std::string& output) {
   if (output.empty()) return fail(ErrorCode::kInvalidArgument, "no output is named", "Give it with -o OUT.");
@@ -40,7 +42,8 @@ std::string why_not_measured(const Job& job, const ShrinkPlan& plan) {
 
 /// Measures the finished file and leaves the report in the work folder. A model that cannot be run has none: a note
 /// says why.
-Result<bool> make_report(const Job& job, const ShrinkPlan& plan, const Folder& folder) {
+Result<bool> make_report(const Job& job, const ShrinkPlan& plan, const std::vector<Attempt>& attempts,
+                         const Folder& folder) {
   if (const std::string why = why_not_measured(job, plan); !why.empty()) {
     job.note(why);
     return false;
@@ -68,6 +71,8 @@ Result<bool> make_report(const Job& job, const ShrinkPlan& plan, const Folder& f
   report.tensors = plan.tensors;
   report.recipe = recipe_text(plan.recipe);
   report.notes = plan.notes;
+  for (const Attempt& attempt : attempts)
+    if (attempt.kl > 0) report.candidates.push_back({"tried", attempt.bytes, attempt.kl});
   if (!job.options.command.empty()) report.commands.push_back(job.options.command);
   KINGLET_CHECK(folder.write("report.json", report_json(report)));
   KINGLET_CHECK(folder.write("report.html", report_html(report)));
@@ -75,11 +80,42 @@ Result<bool> make_report(const Job& job, const ShrinkPlan& plan, const Folder& f
   return true;
 }
 
+/// Runs the recipe, by trying sizes where its targets are measured ones.
+Result<ShrinkPlan> run_targets(const Job& job, const Folder& folder, std::vector<Attempt>& attempts) {
+  Recipe recipe = job.recipe;
+  // No larger than the source; as large as that allows where only quality or speed count.
+  std::uint64_t most = job.source->file_bytes();
+  if (recipe.to_bytes) most = std::min(most, *recipe.to_bytes);
+  if (recipe.speed) {
+    KINGLET_TRY(const Tries tries, size_for_speed(job, folder, *recipe.speed, most));
+    most = tries.chosen;
+    recipe.to_bytes = most;
+    recipe.speed.reset();
+    attempts = tries.attempts;
+  }
+  if (!recipe.max_kl) return run_recipe(job, recipe, folder);
+  ShrinkPlan plan;
+  KINGLET_TRY(const Tries tries, run_for_quality(job, recipe, folder, *recipe.max_kl, most, plan));
+  attempts.insert(attempts.end(), tries.attempts.begin(), tries.attempts.end());
+  return plan;
+}
+
 }  // namespace
 
 Result<ShrinkPlan> plan_shrink(const ShrinkOptions& options) {
   KINGLET_TRY(const Job job, prepare_job(options));
-  return plan_recipe(job, job.recipe);
+  Recipe recipe = job.recipe;
+  std::string note;
+  if (recipe.max_kl || recipe.speed) {
+    std::uint64_t guess = job.source->file_bytes();
+    if (recipe.speed) guess = static_cast<std::uint64_t>(static_cast<double>(guess) / *recipe.speed);
+    if (recipe.max_kl) guess = std::min(guess, first_size_for_kl(job, *recipe.max_kl));
+    recipe.to_bytes = std::min(guess, recipe.to_bytes.value_or(guess));
+    note = "the first size that would be tried: quality and speed are measured";
+  }
+  KINGLET_TRY(ShrinkPlan plan, plan_recipe(job, recipe));
+  if (!note.empty()) plan.notes.push_back(note);
+  return plan;
 }
 
 Result<ShrinkResult> shrink(const ShrinkOptions& options) {
@@ -89,9 +125,10 @@ Result<ShrinkResult> shrink(const ShrinkOptions& options) {
   ShrinkResult result;
   result.resumed = work->resumed();
   result.output = options.output;
-  KINGLET_TRY(result.plan, run_recipe(job, job.recipe, *work));
+  std::vector<Attempt> attempts;
+  KINGLET_TRY(result.plan, run_targets(job, *work, attempts));
   if (options.report) {
-    KINGLET_TRY(const bool measured, make_report(job, result.plan, *work));
+    KINGLET_TRY(const bool measured, make_report(job, result.plan, attempts, *work));
     if (measured) {
       KINGLET_TRY(result.table, work->read("report.txt"));
       result.report = options.output + ".report.html";

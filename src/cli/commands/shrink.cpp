@@ -18,6 +18,16 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::uint64_t kMostRecipe = 1 << 20;
 
+/// "1.5x" or "1.5".
+Result<double> speed_of(std::string text) {
+  if (text.ends_with('x')) text.pop_back();
+  double value = 0;
+  if (!parse_number(text, value) || !(value >= 0.1 && value <= 100))
+    return fail(ErrorCode::kInvalidArgument, "--speed takes a multiple of the source's speed, found '" + text + "'",
+                "1.5x is half as fast again.");
+  return value;
+}
+
 Result<Recipe> recipe_of(const Arguments& arguments) {
   Recipe recipe;
   if (arguments.given("recipe")) {
@@ -35,9 +45,13 @@ Result<Recipe> recipe_of(const Arguments& arguments) {
   }
   if (arguments.given("to")) recipe.to_bytes = arguments.size("to");
   if (arguments.given("bits")) recipe.bits = arguments.number("bits");
-  if (recipe.steps.empty() && !recipe.to_bytes && !recipe.bits)
+  if (arguments.given("max-kl")) recipe.max_kl = arguments.number("max-kl");
+  if (arguments.given("speed")) {
+    KINGLET_TRY(recipe.speed, speed_of(arguments.text("speed")));
+  }
+  if (recipe.steps.empty() && !recipe.to_bytes && !recipe.bits && !recipe.max_kl && !recipe.speed)
     return fail(ErrorCode::kInvalidArgument, "shrink needs a target",
-                "Give --to SIZE, --bits B, --type T or --recipe R.yaml.");
+                "Give --to SIZE, --bits B, --max-kl K, --speed S, --type T or --recipe R.yaml.");
   return recipe;
 }
 
@@ -80,7 +94,8 @@ std::string plan_text(const ShrinkPlan& plan) {
 /// The command again, for the report: what was given, in the order of the declaration.
 std::string command_line(const Arguments& arguments) {
   std::string text = "kinglet shrink " + arguments.positional().front();
-  for (const std::string_view name : {"to", "bits", "type", "recipe", "text", "seed", "memory", "threads", "output"})
+  for (const std::string_view name :
+       {"to", "bits", "max-kl", "speed", "type", "recipe", "text", "seed", "memory", "threads", "output"})
     if (arguments.given(name))
       text += (name == "output" ? " -o " : " --" + std::string(name) + " ") + arguments.text(name);
   return text;
@@ -142,6 +157,14 @@ constexpr OptionSpec kOptions[] = {
      .help = "Most bits per weight, embedding and head included",
      .min = 0.5,
      .max = 32},
+    {.name = "max-kl",
+     .kind = OptionKind::kNumber,
+     .placeholder = "K",
+     .help = "Smallest file whose divergence from the source on held-out text is at most K nats (upper end of its "
+             "95 % interval)",
+     .min = 1e-6,
+     .max = 100},
+    {.name = "speed", .placeholder = "S", .help = "Largest file that writes S times as fast as the source: 1.5x"},
     {.name = "recipe", .kind = OptionKind::kFile, .placeholder = "R.yaml", .help = "Steps and targets from a file"},
     {.name = "type", .placeholder = "T", .help = "One type for all matrices (q8_0, q4_k, ...)"},
     {.name = "text",

@@ -68,11 +68,14 @@ double relative_error(const BlockType& type, const std::vector<float>& values) {
   return sum > 0 ? error / sum : 0;
 }
 
-bool is_candidate(const BlockType& type, const TensorInfo& tensor, const ChoiceOptions& options) {
-  if (&type == tensor.type) return true;
-  if (!type.encode || !type.decode || type.form.bits == 0 || tensor.columns() % type.block_values != 0) return false;
-  if (options.standard_only && type.gguf_id >= 0x10000) return false;
-  return type.bits_per_weight() >= options.min_bits && type.bits_per_weight() < tensor.type->bits_per_weight();
+/// The form of a type that this tensor could take; null where it is no candidate.
+const BlockType* candidate(const BlockType& type, const TensorInfo& tensor, const ChoiceOptions& options) {
+  if (type.name == tensor.type->name) return tensor.type;
+  if (!type.encode || !type.decode || type.block_values == 1 || (options.standard_only && type.is_native))
+    return nullptr;
+  const BlockType* fitting = fitting_block_type(type, tensor.columns());
+  if (!fitting || fitting->bits_per_weight() < options.min_bits) return nullptr;
+  return fitting->bits_per_weight() < tensor.type->bits_per_weight() ? fitting : nullptr;
 }
 
 std::uint64_t padded_bytes(const TensorInfo& tensor, const BlockType& type) {
@@ -111,8 +114,9 @@ Result<std::vector<TensorChoices>> list_choices(PassContext& context, const Choi
     entry.elements = tensor.elements();
     const auto known = measured.find(tensor.name);
     const double sensitivity = known != measured.end() ? known->second : role_sensitivity(tensor.name, tied);
-    for (const BlockType* type : block_types()) {
-      if (!is_candidate(*type, tensor, options)) continue;
+    for (const BlockType* each : block_types()) {
+      const BlockType* type = candidate(*each, tensor, options);
+      if (!type) continue;
       const double error = type == tensor.type ? 0 : relative_error(*type, values);
       entry.choices.push_back({type, padded_bytes(tensor, *type), error * sensitivity});
     }

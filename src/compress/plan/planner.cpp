@@ -69,7 +69,15 @@ void keep_own_patterns(const RecipeStep& step, std::vector<TensorChoices>& tenso
 
 }  // namespace
 
-bool has_target(const Recipe& recipe) { return recipe.to_bytes || recipe.bits; }
+bool has_target(const Recipe& recipe) { return recipe.to_bytes || recipe.bits || recipe.max_kl || recipe.speed; }
+
+RecipeStep plain_step(const RecipeStep& step) {
+  RecipeStep plain;
+  plain.pass = "quantize";
+  plain.line = step.line;
+  if (const RecipeNode* tensors = step.options.find("tensors")) plain.options.set("tensors", *tensors);
+  return plain;
+}
 
 RecipeStep usual_step(const Checkpoint& source) {
   RecipeStep step;

@@ -11,6 +11,9 @@ bool has_target(const Recipe& recipe);
 /// What is done where a recipe has no steps.
 RecipeStep usual_step(const Checkpoint& source);
 
+/// The same types by plain rounding: as fast to run, and faster to make.
+RecipeStep plain_step(const RecipeStep& step);
+
 /// Whether the planner has to choose the types of this step: a step that stores matrices in types
 /// and names none for all, in a recipe with a target.
 bool needs_plan(const Recipe& recipe, const RecipeStep& step);

@@ -72,16 +72,8 @@ class Comparison {
       KINGLET_TRY(vectors_, embed_lines(reference_, lines_));
       return {};
     }
-    const Tokenizer& tokenizer = reference_.model->tokenizer();
-    std::vector<TokenId> ids = tokenizer.encode(options_.text);
-    if (tokenizer.adds_bos && tokenizer.bos >= 0) ids.insert(ids.begin(), tokenizer.bos);
-    KINGLET_TRY(windows_, make_windows(ids, tokenizer, {.context = options_.context, .stride = 0}));
-    if (options_.windows > 0 && windows_.size() > options_.windows) {  // spread over the whole text
-      std::vector<TextWindow> kept;
-      for (std::size_t i = 0; i < options_.windows; ++i)
-        kept.push_back(windows_[i * windows_.size() / options_.windows]);
-      windows_ = std::move(kept);
-    }
+    KINGLET_TRY(windows_,
+                report_windows(reference_.model->tokenizer(), options_.text, options_.context, options_.windows));
     report_.windows = static_cast<std::int64_t>(windows_.size());
     return {};
   }

@@ -55,6 +55,17 @@ Result<Subject> load_subject(const std::string& path, std::int64_t context, int 
   return subject;
 }
 
+Result<std::vector<TextWindow>> report_windows(const Tokenizer& tokenizer, std::string_view text, std::int64_t context,
+                                               std::size_t most) {
+  std::vector<TokenId> ids = tokenizer.encode(text);
+  if (tokenizer.adds_bos && tokenizer.bos >= 0) ids.insert(ids.begin(), tokenizer.bos);
+  KINGLET_TRY(auto windows, make_windows(ids, tokenizer, {.context = context, .stride = 0}));
+  if (most == 0 || windows.size() <= most) return windows;
+  std::vector<TextWindow> kept;
+  for (std::size_t i = 0; i < most; ++i) kept.push_back(windows[i * windows.size() / most]);
+  return kept;
+}
+
 Result<ModelFigures> file_figures(const NamedModel& model) {
   KINGLET_TRY(const auto checkpoint, open_checkpoint(model.second));
   ModelFigures figures;

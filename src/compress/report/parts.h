@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "decode/prompt.h"
 #include "kinglet/checkpoint.h"
 #include "kinglet/engine.h"
 #include "kinglet/report.h"
@@ -17,6 +18,12 @@ struct Subject {
   std::unique_ptr<Engine> engine;
 };
 Result<Subject> load_subject(const std::string& path, std::int64_t context, int threads);
+
+constexpr std::size_t kReportWindows = 24;  ///< the standard error of a mean divergence is then a few percent
+
+/// Windows of the text, at most `most` (0: all), spread over it.
+Result<std::vector<TextWindow>> report_windows(const Tokenizer& tokenizer, std::string_view text, std::int64_t context,
+                                               std::size_t most);
 
 /// Bytes, bits, types and digest: what the file says.
 Result<ModelFigures> file_figures(const NamedModel& model);
