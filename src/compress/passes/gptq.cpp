@@ -48,6 +48,13 @@ constexpr PassOption kOptions[] = {
      .fallback = "2",
      .min = 0,
      .max = 100},
+    {.name = "search",
+     .kind = PassOptionKind::kInteger,
+     .placeholder = "N",
+     .help = "Where the types are chosen for a target: generations of an evolutionary search over them",
+     .fallback = "0",
+     .min = 0,
+     .max = 100000},
 };
 
 /// The framework's sink as a store.

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 
 #include "base/try.h"
+#include "compress/search/type_search.h"
 #include "kinglet/convert.h"
 
 namespace kinglet {
@@ -67,6 +69,26 @@ void keep_own_patterns(const RecipeStep& step, std::vector<TensorChoices>& tenso
   });
 }
 
+/// The step improved by a search over types, where it asks for one.
+Result<RecipeStep> searched(PassContext& context, const Recipe& recipe, const RecipeStep& step,
+                            const std::vector<TensorChoices>& tensors, const std::vector<std::size_t>& chosen,
+                            std::uint64_t budget, RecipeStep planned) {
+  if (!step.options.find("search")) return planned;
+  KINGLET_TRY(const PassOptions options, pass_options(step, recipe.place));
+  const auto generations = static_cast<int>(options.integer("search"));
+  if (generations == 0) return planned;
+  TypeSearchReport report;
+  KINGLET_TRY(const auto found, search_types(context, tensors, chosen, budget, {.generations = generations}, &report));
+  char line[160];
+  std::snprintf(line, sizeof line, "search over types: KL on calibration text %.4f -> %.4f, %d of %d generations moved",
+                report.start_kl, report.end_kl, report.accepted, generations);
+  if (context.note) context.note(line);
+  RecipeStep better = with_types(step, tensors, found);
+  KINGLET_TRY(const Sizes sizes, sizes_of(context, recipe, better));
+  // Other types may need a longer header.
+  return report.end_kl < report.start_kl && excess(recipe, sizes) <= 0 ? better : planned;
+}
+
 }  // namespace
 
 bool has_target(const Recipe& recipe) { return recipe.to_bytes || recipe.bits || recipe.max_kl || recipe.speed; }
@@ -124,7 +146,7 @@ Result<RecipeStep> plan_step(PassContext& context, const Recipe& recipe, const R
     RecipeStep planned = with_types(step, tensors, chosen);
     KINGLET_TRY(const Sizes result, sizes_of(context, recipe, planned));
     const std::int64_t still = excess(recipe, result);
-    if (still <= 0) return planned;
+    if (still <= 0) return searched(context, recipe, step, tensors, chosen, budget, std::move(planned));
     budget -= std::min(budget, static_cast<std::uint64_t>(still));
   }
 }

@@ -428,10 +428,18 @@ Result<void> Rounding::round(const std::string& name, const StageSums& sums, Rou
   for (std::size_t i = 0; i < n; ++i) mean += moment[i * n + i] / static_cast<double>(n);
   for (std::size_t i = 0; i < n; ++i) moment[i * n + i] += static_cast<float>(options_.damping * mean + 1e-12);
   KINGLET_TRY(const MomentFactor factor, factorise(moment, inputs));
-  RoundedMatrix rounded{.name = name, .type = &type, .bytes = {}, .report = {}};
-  rounded.bytes.resize(static_cast<std::size_t>(rows) * type.row_bytes(static_cast<std::uint64_t>(inputs)));
-  rounded.report = round_compensated(type, targets(tensor, sums, factor), rows, inputs, moment, factor,
-                                     options_.rounding, source_->pool(), rounded.bytes.data());
+  const std::vector<float> goal = targets(tensor, sums, factor);
+  const auto round_to = [&](const BlockType& to) {
+    RoundedMatrix rounded{.name = name, .type = &to, .bytes = {}, .report = {}};
+    rounded.bytes.resize(static_cast<std::size_t>(rows) * to.row_bytes(static_cast<std::uint64_t>(inputs)));
+    rounded.report = round_compensated(to, goal, rows, inputs, moment, factor, options_.rounding, source_->pool(),
+                                       rounded.bytes.data());
+    return rounded;
+  };
+  if (const auto more = options_.beside.find(name); more != options_.beside.end()) {
+    for (const BlockType* each : more->second) KINGLET_CHECK(store.put(round_to(*each)));
+  }
+  RoundedMatrix rounded = round_to(type);
   KINGLET_TRY(auto packed, pack_matrix(type, tensor.shape, own_bytes(rounded.bytes)));
   KINGLET_CHECK(target_->exchange(name, std::move(packed)));
   return store.put(std::move(rounded));

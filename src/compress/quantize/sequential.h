@@ -26,6 +26,9 @@ struct SequentialOptions {
   /// How much a token's rows count as embedding (by its frequency) beside their use as head.
   double embedding_share = 1;
   CompensateOptions rounding;
+  /// Further types of a matrix, rounded from the same moments and handed out beside the planned one, which alone goes
+  /// into the model.
+  std::map<std::string, std::vector<const BlockType*>> beside = {};
 };
 
 /// Type of each matrix to round; those not named stay as they are.

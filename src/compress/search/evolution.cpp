@@ -1,0 +1,126 @@
+#include "compress/search/evolution.h"
+
+#include <algorithm>
+#include <numeric>
+#include <set>
+#include <string>
+
+#include "base/try.h"
+
+namespace kinglet {
+namespace {
+
+/// splitmix64 (Steele, Lea, Flood 2014).
+class Random {
+ public:
+  explicit Random(std::uint64_t seed) : state_(seed) {}
+  std::uint64_t next() {
+    std::uint64_t z = (state_ += 0x9E3779B97F4A7C15u);
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+  }
+  std::size_t below(std::size_t count) { return static_cast<std::size_t>(next() % count); }
+
+ private:
+  std::uint64_t state_;
+};
+
+constexpr int kMostChanges = 10;
+constexpr double kLeastUse = 0.8;  ///< of the freed bytes
+
+std::uint64_t mix(std::uint64_t seed, std::uint64_t a, std::uint64_t b) {
+  return Random(Random(seed ^ a * 0x9E3779B97F4A7C15u).next() + b).next();
+}
+
+/// One item up, others down until the budget is kept. False where that takes too much.
+bool switch_levels(std::span<const SearchItem> items, SearchPoint& point, std::uint64_t budget, Random& random) {
+  std::vector<std::size_t> can_rise, can_fall;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    if (point[i] + 1 < static_cast<int>(items[i].bytes.size())) can_rise.push_back(i);
+  }
+  if (can_rise.empty()) return false;
+  const std::size_t up = can_rise[random.below(can_rise.size())];
+  const auto level = static_cast<std::size_t>(point[up]);
+  const std::uint64_t added = items[up].bytes[level + 1] - items[up].bytes[level];
+  ++point[up];
+  std::uint64_t freed = 0, total = bytes_of(items, point);
+  for (int changes = 1; total > budget; ++changes) {
+    if (changes >= kMostChanges) return false;
+    can_fall.clear();
+    for (std::size_t i = 0; i < items.size(); ++i)
+      if (i != up && point[i] > 0) can_fall.push_back(i);
+    if (can_fall.empty()) return false;
+    const std::size_t down = can_fall[random.below(can_fall.size())];
+    const auto at = static_cast<std::size_t>(point[down]);
+    const std::uint64_t less = items[down].bytes[at] - items[down].bytes[at - 1];
+    --point[down];
+    freed += less;
+    total -= less;
+  }
+  // What stays unused must be little beside what was given up, and was not free before.
+  return freed == 0 || static_cast<double>(added) >= kLeastUse * static_cast<double>(freed);
+}
+
+}  // namespace
+
+std::uint64_t bytes_of(std::span<const SearchItem> items, const SearchPoint& point) {
+  std::uint64_t sum = 0;
+  for (std::size_t i = 0; i < items.size(); ++i) sum += items[i].bytes[static_cast<std::size_t>(point[i])];
+  return sum;
+}
+
+SearchPoint mutate(std::span<const SearchItem> items, const SearchPoint& parent, std::uint64_t budget,
+                   std::uint64_t random_seed) {
+  Random random(random_seed);
+  SearchPoint child = parent;
+  const std::size_t switches = 1 + std::min(random.below(3), random.below(3));
+  for (std::size_t i = 0; i < switches; ++i) {
+    if (!switch_levels(items, child, budget, random)) return {};
+  }
+  return child == parent ? SearchPoint{} : child;
+}
+
+Result<SearchState> evolve(std::span<const SearchItem> items, SearchState state, const SearchOptions& options,
+                           const SearchFitness& fitness,
+                           const std::function<Result<void>(const SearchState&)>& journal) {
+  if (bytes_of(items, state.parent) > options.budget) {
+    return fail(ErrorCode::kInvalidArgument, "the search starts at " + std::to_string(bytes_of(items, state.parent)) +
+                                                 " bytes, above the budget of " + std::to_string(options.budget));
+  }
+  while (state.generation < options.generations) {
+    const auto generation = static_cast<std::uint64_t>(state.generation);
+    std::vector<SearchPoint> points;
+    std::set<SearchPoint> seen{state.parent};
+    for (std::uint64_t attempt = 0; attempt < 64u * static_cast<std::uint64_t>(options.offspring) &&
+                                    points.size() < static_cast<std::size_t>(options.offspring);
+         ++attempt) {
+      SearchPoint child = mutate(items, state.parent, options.budget, mix(options.seed, generation, attempt));
+      if (!child.empty() && seen.insert(child).second) points.push_back(std::move(child));
+    }
+    if (points.empty()) break;  // nowhere to go
+    for (std::size_t s = 0; s < options.stages.size(); ++s) {
+      const SearchStage& stage = options.stages[s];
+      if (s + 1 == options.stages.size()) points.insert(points.begin(), state.parent);  // elitism: ties keep the parent
+      std::vector<double> costs(points.size());
+      for (std::size_t i = 0; i < points.size(); ++i) {
+        KINGLET_TRY(costs[i], fitness(points[i], state.generation, static_cast<int>(s), stage.tokens));
+      }
+      std::vector<std::size_t> order(points.size());
+      std::iota(order.begin(), order.end(), 0u);
+      std::sort(order.begin(), order.end(),
+                [&](std::size_t a, std::size_t b) { return costs[a] != costs[b] ? costs[a] < costs[b] : a < b; });
+      std::vector<SearchPoint> kept;
+      for (std::size_t i = 0; i < std::min(order.size(), static_cast<std::size_t>(stage.survivors)); ++i)
+        kept.push_back(points[order[i]]);
+      points = std::move(kept);
+    }
+    if (points.front() != state.parent) ++state.accepted;
+    state.parent = points.front();
+    ++state.generation;
+    KINGLET_CHECK(journal(state));
+  }
+  return state;
+}
+
+}  // namespace kinglet

@@ -1,0 +1,58 @@
+// Evolutionary search over one level for each item under an exact budget of bytes (EvoPress, arXiv 2410.14649):
+// offspring of one parent by a few level switches, chosen in stages on more and more data, the parent taking part in
+// the last.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "kinglet/result.h"
+
+namespace kinglet {
+
+using SearchPoint = std::vector<int>;  ///< level of each item
+
+struct SearchItem {
+  std::vector<std::uint64_t> bytes;  ///< of each level, ascending
+};
+
+/// One round of a generation's selection: how many survive it, and on how many tokens they are compared.
+struct SearchStage {
+  int survivors = 1;
+  std::int64_t tokens = 0;
+};
+
+struct SearchOptions {
+  std::uint64_t budget = 0;  ///< bytes of all items together
+  int generations = 60, offspring = 16;
+  std::vector<SearchStage> stages;  ///< the last has one survivor
+  std::uint64_t seed = 1;
+};
+
+struct SearchState {
+  SearchPoint parent;
+  int generation = 0;  ///< done
+  int accepted = 0;    ///< generations that replaced the parent
+  bool operator==(const SearchState&) const = default;
+};
+
+/// Lower is better. All points of one (generation, stage) are to be compared on the same data of `tokens` tokens.
+using SearchFitness =
+    std::function<Result<double>(const SearchPoint& point, int generation, int stage, std::int64_t tokens)>;
+
+std::uint64_t bytes_of(std::span<const SearchItem> items, const SearchPoint& point);
+
+/// A child: one to three times (as min(U{1..3}, U{1..3})) some item goes a level up and others down until the budget is
+/// kept. Empty where none was found: too many changes, less than 80 % of the freed bytes used, or equal to the parent.
+SearchPoint mutate(std::span<const SearchItem> items, const SearchPoint& parent, std::uint64_t budget,
+                   std::uint64_t random_seed);
+
+/// Goes on from `state`; `journal` sees it after each generation (a failure ends the search). Deterministic: each
+/// generation's random numbers come from seed and generation alone. kInvalidArgument where the start is above budget.
+Result<SearchState> evolve(std::span<const SearchItem> items, SearchState state, const SearchOptions& options,
+                           const SearchFitness& fitness,
+                           const std::function<Result<void>(const SearchState&)>& journal);
+
+}  // namespace kinglet

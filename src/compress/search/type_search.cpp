@@ -1,0 +1,329 @@
+#include "compress/search/type_search.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/sha256.h"
+#include "base/thread_pool.h"
+#include "base/try.h"
+#include "compress/calibration/calibration_text.h"
+#include "compress/memory_checkpoint.h"
+#include "compress/quantize/sequential.h"
+#include "compress/search/evolution.h"
+#include "decode/softmax.h"
+#include "kinglet/measure.h"
+
+namespace kinglet {
+namespace {
+
+constexpr std::size_t kWindow = 256;
+constexpr std::size_t kTopTokens = 512;  ///< of the source's distribution that the divergence is taken over
+
+/// The levels of one matrix: indices into its choices, by ascending bytes.
+struct Levels {
+  std::vector<std::size_t> choices;
+  int start = 0;
+};
+
+/// The chosen type with the next smaller and the next larger that lose less the more bytes they have.
+Levels levels_of(const TensorChoices& tensor, std::size_t chosen) {
+  Levels levels;
+  for (std::size_t i = chosen; i-- > 0;) {
+    if (tensor.choices[i].bytes < tensor.choices[chosen].bytes && tensor.choices[i].type->form.bits > 0) {
+      std::size_t best = i;  // of equal bytes the one that loses least
+      while (i > 0 && tensor.choices[i - 1].bytes == tensor.choices[best].bytes) {
+        --i;
+        if (tensor.choices[i].loss < tensor.choices[best].loss) best = i;
+      }
+      levels.choices.push_back(best);
+      break;
+    }
+  }
+  levels.start = static_cast<int>(levels.choices.size());
+  levels.choices.push_back(chosen);
+  for (std::size_t i = chosen + 1; i < tensor.choices.size(); ++i) {
+    if (tensor.choices[i].bytes > tensor.choices[chosen].bytes &&
+        tensor.choices[i].loss < tensor.choices[chosen].loss) {
+      levels.choices.push_back(i);
+      break;
+    }
+  }
+  return levels;
+}
+
+/// Rounded matrices, packed as they come.
+class Database final : public RoundedStore {
+ public:
+  std::map<std::pair<std::string, const BlockType*>, std::unique_ptr<PackedMatrix>> packed;
+  const Checkpoint* source = nullptr;
+  bool finished(std::string_view) const override { return false; }
+  Result<std::vector<std::byte>> read(std::string_view name) const override {
+    return fail(ErrorCode::kInternal, std::string(name) + " was never kept");
+  }
+  Result<void> put(RoundedMatrix matrix) override {
+    KINGLET_TRY(packed[std::pair(matrix.name, matrix.type)],
+                pack_matrix(*matrix.type, source->find(matrix.name)->shape, own_bytes(std::move(matrix.bytes))));
+    return {};
+  }
+};
+
+/// The source's distribution at one place: its most likely tokens.
+struct TopTokens {
+  std::vector<TokenId> ids;
+  std::vector<float> logits;
+};
+
+class TypeSearch {
+ public:
+  TypeSearch(PassContext& context, const std::vector<TensorChoices>& tensors) : context_(context), tensors_(tensors) {}
+  Result<void> prepare(const std::vector<std::size_t>& chosen, const TypeSearchOptions& options);
+  Result<double> fitness(const SearchPoint& point, int generation, std::int64_t tokens);
+  std::vector<SearchItem> items() const;
+  SearchPoint start() const;
+  std::vector<std::size_t> choices(const SearchPoint& point) const;
+
+ private:
+  Result<void> build(const TypeSearchOptions& options);
+  Result<void> install(const SearchPoint& point);
+  const BlockType* type_of(std::size_t tensor, int level) const {
+    return tensors_[tensor].choices[levels_[tensor].choices[static_cast<std::size_t>(level)]].type;
+  }
+  Result<void> read_source(std::size_t window);
+  Result<double> divergence(std::size_t window);
+
+  PassContext& context_;
+  const std::vector<TensorChoices>& tensors_;
+  std::vector<Levels> levels_;
+  std::vector<std::vector<TokenId>> windows_;
+  std::vector<std::vector<TopTokens>> source_;  ///< of each window; empty until it is asked for
+  Database database_;
+  std::unique_ptr<SequentialRounding> rounding_;
+  std::vector<const BlockType*> installed_;
+};
+
+std::vector<SearchItem> TypeSearch::items() const {
+  std::vector<SearchItem> items(tensors_.size());
+  for (std::size_t t = 0; t < tensors_.size(); ++t) {
+    for (std::size_t choice : levels_[t].choices) items[t].bytes.push_back(tensors_[t].choices[choice].bytes);
+  }
+  return items;
+}
+
+SearchPoint TypeSearch::start() const {
+  SearchPoint point;
+  for (const Levels& each : levels_) point.push_back(each.start);
+  return point;
+}
+
+std::vector<std::size_t> TypeSearch::choices(const SearchPoint& point) const {
+  std::vector<std::size_t> chosen;
+  for (std::size_t t = 0; t < point.size(); ++t)
+    chosen.push_back(levels_[t].choices[static_cast<std::size_t>(point[t])]);
+  return chosen;
+}
+
+Result<void> TypeSearch::prepare(const std::vector<std::size_t>& chosen, const TypeSearchOptions& options) {
+  std::uint64_t bytes = 0;
+  for (std::size_t t = 0; t < tensors_.size(); ++t) {
+    levels_.push_back(levels_of(tensors_[t], chosen[t]));
+    for (std::size_t choice : levels_.back().choices) bytes += tensors_[t].choices[choice].bytes;
+  }
+  if (bytes + 2 * context_.source->file_bytes() > context_.memory_bytes) {
+    return fail(ErrorCode::kExhausted, "a search over types keeps " + std::to_string(bytes >> 20) +
+                                           " MiB of rounded matrices in memory, and " +
+                                           std::to_string(context_.memory_bytes >> 20) + " MiB may be used");
+  }
+  return build(options);
+}
+
+/// Every level of every matrix from the same moments: those of the model rounded to the chosen types.
+Result<void> TypeSearch::build(const TypeSearchOptions& options) {
+  KINGLET_TRY(const auto tokenizer, load_tokenizer(context_.source->metadata()));
+  KINGLET_TRY(const std::size_t window, calibration_window(*context_.source));
+  KINGLET_TRY(auto windows,
+              calibration_windows(*tokenizer, context_.text, {.tokens = options.tokens, .window = window}));
+  KINGLET_TRY(windows_, calibration_windows(*tokenizer, context_.text,
+                                            {.tokens = 4 * options.tokens, .window = std::min(kWindow, window)}));
+  source_.resize(windows_.size());
+  KINGLET_TRY(rounding_, SequentialRounding::create(*context_.source, std::move(windows), context_.pool->size()));
+  rounding_->keep_packed = true;
+  database_.source = context_.source;
+  TypePlan plan;
+  SequentialOptions settings{.correction = 0, .rounding = {.sweeps = 0}};
+  installed_.resize(tensors_.size());
+  for (std::size_t t = 0; t < tensors_.size(); ++t) {
+    const BlockType* own = context_.source->find(tensors_[t].name)->type;
+    for (int level = 0; level < static_cast<int>(levels_[t].choices.size()); ++level) {
+      const BlockType* type = type_of(t, level);
+      if (type == own) continue;
+      if (plan.emplace(tensors_[t].name, type).second) {
+        installed_[t] = type;
+      } else if (level == levels_[t].start) {
+        settings.beside[tensors_[t].name].push_back(std::exchange(plan[tensors_[t].name], type));
+        installed_[t] = type;
+      } else {
+        settings.beside[tensors_[t].name].push_back(type);
+      }
+    }
+    if (installed_[t] == nullptr) installed_[t] = own;
+  }
+  rounding_->start(std::move(plan), settings);
+  KINGLET_CHECK(rounding_->embedding(database_));
+  const int layers = layer_count(*context_.source);
+  for (int i = 0; i < layers; ++i) {
+    if (context_.cancelled && context_.cancelled()) return fail(ErrorCode::kCancelled, "interrupted");
+    KINGLET_CHECK(rounding_->layer(i, database_));
+    if (context_.progress) context_.progress(0.3 * (i + 1) / layers);
+  }
+  KINGLET_CHECK(rounding_->head(database_));
+  KINGLET_CHECK(rounding_->source().page_in_all());
+  KINGLET_CHECK(rounding_->target().page_in_all());
+  // What the rounding left in the model is in the database too; from here on places hold what was taken from it.
+  for (std::size_t t = 0; t < tensors_.size(); ++t) {
+    const std::string& name = tensors_[t].name;
+    const BlockType* own = context_.source->find(name)->type;
+    if (installed_[t] == own) continue;
+    auto& packed = database_.packed.at({name, installed_[t]});
+    KINGLET_CHECK(rounding_->target().exchange(name, std::move(packed)));
+  }
+  return {};
+}
+
+Result<void> TypeSearch::install(const SearchPoint& point) {
+  for (std::size_t t = 0; t < tensors_.size(); ++t) {
+    const BlockType* type = type_of(t, point[t]);
+    if (type == installed_[t]) continue;
+    const std::string& name = tensors_[t].name;
+    auto& packed = database_.packed[{name, type}];
+    if (!packed) {  // the source's own
+      KINGLET_TRY(packed, pack_matrix(*context_.source, *context_.source->find(name)));
+    }
+    KINGLET_TRY(auto old, rounding_->target().exchange(name, std::move(packed)));
+    database_.packed[{name, installed_[t]}] = std::move(old);
+    installed_[t] = type;
+  }
+  return {};
+}
+
+Result<void> TypeSearch::read_source(std::size_t window) {
+  if (!source_[window].empty()) return {};
+  Engine& engine = rounding_->source().engine();
+  const auto vocabulary = static_cast<std::size_t>(engine.model().config().vocabulary);
+  const std::size_t kept = std::min(kTopTokens, vocabulary);
+  return stream_logits(engine, windows_[window], 0, 0, [&](std::size_t, int rows, float* logits) -> Result<void> {
+    std::vector<TokenId> order(vocabulary);
+    for (int r = 0; r < rows; ++r) {
+      const float* row = logits + static_cast<std::size_t>(r) * vocabulary;
+      for (std::size_t i = 0; i < vocabulary; ++i) order[i] = static_cast<TokenId>(i);
+      std::nth_element(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(kept) - 1, order.end(),
+                       [&](TokenId a, TokenId b) { return row[a] != row[b] ? row[a] > row[b] : a < b; });
+      TopTokens top;
+      top.ids.assign(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(kept));
+      std::sort(top.ids.begin(), top.ids.end());
+      for (TokenId id : top.ids) top.logits.push_back(row[id]);
+      source_[window].push_back(std::move(top));
+    }
+    return {};
+  });
+}
+
+/// Summed over a window: of the distributions over the source's likely tokens.
+Result<double> TypeSearch::divergence(std::size_t window) {
+  KINGLET_CHECK(read_source(window));
+  Engine& engine = rounding_->target().engine();
+  const auto vocabulary = static_cast<std::size_t>(engine.model().config().vocabulary);
+  double sum = 0;
+  std::vector<float> own;
+  const auto read = [&](std::size_t first, int rows, float* logits) -> Result<void> {
+    for (int r = 0; r < rows; ++r) {
+      const TopTokens& top = source_[window][first + static_cast<std::size_t>(r)];
+      const float* row = logits + static_cast<std::size_t>(r) * vocabulary;
+      own.clear();
+      for (TokenId id : top.ids) own.push_back(row[id]);
+      const double total = log_sum_exp(own), reference = log_sum_exp(top.logits);
+      for (std::size_t i = 0; i < own.size(); ++i) {
+        const double log_p = top.logits[i] - reference;
+        sum += std::exp(log_p) * (log_p - (own[i] - total));
+      }
+    }
+    return {};
+  };
+  KINGLET_CHECK(stream_logits(engine, windows_[window], 0, 0, read));
+  return sum;
+}
+
+/// Each generation looks at other windows; all points of a generation's stage at the same ones.
+Result<double> TypeSearch::fitness(const SearchPoint& point, int generation, std::int64_t tokens) {
+  if (context_.cancelled && context_.cancelled()) return fail(ErrorCode::kCancelled, "interrupted");
+  KINGLET_CHECK(install(point));
+  double sum = 0;
+  std::int64_t read = 0;
+  for (std::size_t i = 0; read < tokens && i < windows_.size(); ++i) {
+    // A stride that shares no factor with most counts spreads neighbours over the text's parts.
+    const std::size_t window = (static_cast<std::size_t>(generation) * 7 + i * 11) % windows_.size();
+    KINGLET_TRY(const double part, divergence(window));
+    sum += part;
+    read += static_cast<std::int64_t>(windows_[window].size());
+  }
+  return read > 0 ? sum / static_cast<double>(read) : 0;
+}
+
+nlohmann::ordered_json to_json(const SearchState& state, const std::string& key) {
+  return {{"key", key}, {"generation", state.generation}, {"accepted", state.accepted}, {"point", state.parent}};
+}
+
+/// The journal of an earlier run of the same search, if there is one that fits.
+SearchState resumed(const std::string& path, const std::string& key, SearchState start) {
+  const auto text = read_file(path, 1 << 24);
+  if (!text) return start;
+  const auto value = parse_json(*text, path);
+  if (!value || !value->is_object() || value->value("key", "") != key || !value->contains("point")) return start;
+  SearchState state{.parent = {}, .generation = value->value("generation", 0), .accepted = value->value("accepted", 0)};
+  for (const auto& level : (*value)["point"]) state.parent.push_back(level.is_number_integer() ? level.get<int>() : 0);
+  return state.parent.size() == start.parent.size() ? state : start;
+}
+
+}  // namespace
+
+Result<std::vector<std::size_t>> search_types(PassContext& context, const std::vector<TensorChoices>& tensors,
+                                              std::vector<std::size_t> chosen, std::uint64_t budget,
+                                              const TypeSearchOptions& options, TypeSearchReport* report) {
+  TypeSearch search(context, tensors);
+  KINGLET_CHECK(search.prepare(chosen, options));
+  const std::vector<SearchItem> items = search.items();
+  const SearchOptions evolution{.budget = budget,
+                                .generations = options.generations,
+                                .offspring = options.offspring,
+                                .stages = {{std::max(2, options.offspring / 4), 512}, {2, 2048}, {1, 8192}},
+                                .seed = context.seed};
+  std::string key = context.source_digest + sha256(context.text).hex() + std::to_string(context.seed) + "/" +
+                    std::to_string(budget) + "/" + std::to_string(options.offspring);
+  for (const SearchItem& item : items)
+    for (std::uint64_t bytes : item.bytes) key += "," + std::to_string(bytes);
+  key = sha256(key).hex();
+  const std::string path = context.work_folder.empty() ? "" : context.work_folder + "/type-search.json";
+  const SearchState start{.parent = search.start()};
+  SearchState state = path.empty() ? start : resumed(path, key, start);
+  const auto fitness = [&](const SearchPoint& point, int generation, int, std::int64_t tokens) {
+    return search.fitness(point, generation, tokens);
+  };
+  const auto journal = [&](const SearchState& now) -> Result<void> {
+    if (context.progress) context.progress(0.3 + 0.7 * now.generation / std::max(1, options.generations));
+    if (path.empty()) return {};
+    KINGLET_TRY(auto file, AtomicFile::create(path));
+    KINGLET_CHECK(file->write(dump_json(to_json(now, key))));
+    return file->commit();
+  };
+  KINGLET_TRY(state, evolve(items, state, evolution, fitness, journal));
+  if (report != nullptr) {
+    KINGLET_TRY(report->start_kl, search.fitness(start.parent, options.generations, 16384));
+    KINGLET_TRY(report->end_kl, search.fitness(state.parent, options.generations, 16384));
+    report->accepted = state.accepted;
+  }
+  return search.choices(state.parent);
+}
+
+}  // namespace kinglet

@@ -1,0 +1,98 @@
+#include "compress/search/evolution.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace kinglet {
+namespace {
+
+/// 12 items of two levels, of which the budget allows 10 to be high: "drop 2 of 12".
+struct Toy {
+  std::vector<SearchItem> items{12, SearchItem{{0, 100}}};
+  std::vector<double> loss = {9, 7, 6, 5, 1.5, 4, 8, 2, 1.2, 6, 5, 7};
+  SearchOptions options{.budget = 1000, .generations = 30, .offspring = 8, .stages = {{2, 1}, {1, 2}}, .seed = 1};
+  double cost(const SearchPoint& point) const {
+    double sum = 0;
+    for (std::size_t i = 0; i < point.size(); ++i) sum += point[i] == 0 ? loss[i] : 0;
+    // Items 4 and 8 need each other gone: not additive.
+    return point[4] == 0 && point[8] == 0 ? sum + 2.5 : sum;
+  }
+  double optimum() const {
+    double least = 1e9;
+    for (std::size_t a = 0; a < 12; ++a) {
+      for (std::size_t b = a + 1; b < 12; ++b) {
+        SearchPoint point(12, 1);
+        point[a] = point[b] = 0;
+        least = std::min(least, cost(point));
+      }
+    }
+    return least;
+  }
+};
+
+TEST(Evolution, FindsTheBestOfAllPairs) {
+  int found = 0;
+  for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+    Toy toy;
+    toy.options.seed = seed;
+    SearchState start{.parent = SearchPoint(12, 1)};
+    start.parent[0] = start.parent[1] = 0;
+    const auto end = evolve(
+        toy.items, start, toy.options,
+        [&](const SearchPoint& point, int, int, std::int64_t) -> Result<double> { return toy.cost(point); },
+        [](const SearchState&) -> Result<void> { return {}; });
+    ASSERT_TRUE(end);
+    found += toy.cost(end->parent) == toy.optimum();
+  }
+  EXPECT_GE(found, 9);
+}
+
+TEST(Evolution, NeverLeavesTheBudget) {
+  std::vector<SearchItem> items;
+  for (std::uint64_t i = 1; i <= 9; ++i) items.push_back({{10 * i, 14 * i, 19 * i, 25 * i}});
+  SearchPoint point(items.size(), 1);
+  const std::uint64_t budget = bytes_of(items, point);
+  int children = 0;
+  for (std::uint64_t seed = 0; seed < 400; ++seed) {
+    const SearchPoint child = mutate(items, point, budget, seed);
+    if (child.empty()) continue;
+    ++children;
+    EXPECT_LE(bytes_of(items, child), budget);
+    EXPECT_NE(child, point);
+    point = child;
+  }
+  EXPECT_GT(children, 20);
+}
+
+TEST(Evolution, GoesOnFromItsJournal) {
+  Toy toy;
+  const auto fitness = [&](const SearchPoint& point, int, int, std::int64_t) -> Result<double> {
+    return toy.cost(point);
+  };
+  SearchState start{.parent = SearchPoint(12, 1)};
+  start.parent[0] = start.parent[1] = 0;
+  std::vector<SearchState> journal;
+  const auto whole = evolve(toy.items, start, toy.options, fitness, [&](const SearchState& state) -> Result<void> {
+    journal.push_back(state);
+    return {};
+  });
+  ASSERT_TRUE(whole);
+  const auto again =
+      evolve(toy.items, journal[4], toy.options, fitness, [](const SearchState&) -> Result<void> { return {}; });
+  ASSERT_TRUE(again);
+  EXPECT_EQ(*again, *whole);
+}
+
+TEST(Evolution, RefusesAStartAboveTheBudget) {
+  Toy toy;
+  const auto refused = evolve(
+      toy.items, {.parent = SearchPoint(12, 1)}, toy.options,
+      [](const SearchPoint&, int, int, std::int64_t) -> Result<double> { return 0.0; },
+      [](const SearchState&) -> Result<void> { return {}; });
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace kinglet
