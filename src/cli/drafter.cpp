@@ -3,8 +3,11 @@
 #include <charconv>
 #include <utility>
 
+#include "base/file.h"
+#include "base/sha256.h"
 #include "base/try.h"
 #include "cli/generation.h"
+#include "decode/drafter_file.h"
 #include "decode/prompt.h"
 #include "kinglet/store.h"
 
@@ -38,6 +41,36 @@ Result<std::shared_ptr<DraftModel>> layers_model(std::string_view number) {
   return made;
 }
 
+Result<void> check_sum(const std::string& path, const std::string& expected, std::string_view whose) {
+  KINGLET_TRY(const Digest digest, sha256_file(path));
+  if (digest.hex() == expected) return {};
+  return fail(ErrorCode::kCorrupt,
+              "the drafter was made for another " + std::string(whose) + " (SHA-256 " + expected + ")",
+              "Make one for this model with `kinglet drafter trim`.", path);
+}
+
+/// What a file of `kinglet drafter` says; `name` is none: null.
+Result<std::shared_ptr<DraftModel>> from_file(const std::string& name, const Arguments& arguments,
+                                              const Engine& target) {
+  if (!file_exists(name)) return nullptr;
+  const auto checkpoint = open_checkpoint(name);
+  if (!checkpoint || !is_drafter_file(**checkpoint)) return nullptr;
+  KINGLET_TRY(DrafterFile file, read_drafter_file(**checkpoint));
+  KINGLET_CHECK(check_sum(target.model().path(), file.target_sha256, "model"));
+  if (file.kept.back() >= target.model().config().vocabulary)
+    return fail(ErrorCode::kCorrupt, "the drafter keeps tokens that the model does not have", "", name);
+  auto made = std::make_shared<DraftModel>();
+  if (!file.model.empty()) {
+    KINGLET_TRY(made, load_draft_model(file.model, arguments, target));
+    KINGLET_CHECK(check_sum(made->engine->model().path(), file.model_sha256, "second model"));
+    if (!made->same_vocabulary)
+      return fail(ErrorCode::kUnsupported, "the drafter's second model has another vocabulary", "", name);
+  }
+  made->exit_layer = file.exit_layer;
+  made->kept = std::move(file.kept);
+  return made;
+}
+
 tl::unexpected<Error> unknown(const std::string& spec, const Error& why) {
   std::string names = "none";
   for (const DrafterDescriptor* drafter : drafters()) names += ", " + std::string(drafter->name);
@@ -60,7 +93,13 @@ Result<void> open_drafter(const std::string& spec, const Arguments& arguments, E
     return {};
   }
   const bool controlled = spec.starts_with("auto,");
-  auto model = load_draft_model(controlled ? spec.substr(5) : spec, arguments, target);
+  const std::string name = controlled ? spec.substr(5) : spec;
+  KINGLET_TRY(options.draft_model, from_file(name, arguments, target));
+  if (options.draft_model != nullptr) {
+    options.drafter = controlled ? "auto" : options.draft_model->engine ? "model" : "layers";
+    return {};
+  }
+  auto model = load_draft_model(name, arguments, target);
   if (!model) return unknown(spec, model.error());
   options.drafter = controlled ? "auto" : "model";
   options.draft_model = std::move(*model);

@@ -77,6 +77,45 @@ class Lossless(unittest.TestCase):
         self.compare(llama, PROMPTS[::12], 24, ["ngram", "layers", "layers:1", "auto", llama, other, "auto," + llama, gemma])
         self.compare(gemma, PROMPTS[::24], 24, ["ngram", "layers:1", "auto", gemma, llama])
 
+    def trim(self, name, target, *options, status=0):
+        path, text = os.path.join(self.folder, name), os.path.join(self.folder, "text.txt")
+        with open(text, "w", encoding="utf-8") as out:
+            out.write("\n".join(PROMPTS))
+        done = subprocess.run([KINGLET, "drafter", "trim", target, "--text", text, "-o", path, "--json", *options], capture_output=True,
+                              text=True, check=False)
+        self.assertEqual(done.returncode, status, done.stderr)
+        return path, json.loads(done.stdout) if status == 0 else done.stderr
+
+    def test_drafter_files(self):
+        target, second = self.tiny("llama.gguf", "--arch", "llama", "--type", "q8_0"), self.tiny("coarse.gguf", "--arch", "llama", "--type", "q4_0")
+        layers, said = self.trim("layers.drafter", target, "--keep", "64", "--layers", "1")
+        self.assertLessEqual(said["kept"], 64)
+        self.assertEqual([p["keep"] for p in said["held_out_coverage"]], sorted(p["keep"] for p in said["held_out_coverage"]))
+        half, _ = self.trim("half.drafter", target, "--keep", "150", "--with", second, "--generate", "256")
+        whole, said = self.trim("whole.drafter", target, "--keep", "1000000", "--with", second)
+        self.compare(target, PROMPTS[::25], 24, [layers, half, "auto," + half])
+        # All tokens kept: the packed rows are the whole head's, so that each draw of the drafter is the same.
+        sampling = ["--temperature", "0.5", "--seed", "7", "--acceptance", "ratio", "--batch", "1", "--drafter"]
+        plain, trimmed, less = ([(a["token_ids"], a["speculation"]["drafted"], a["speculation"]["accepted"])
+                                 for a in self.answers(target, PROMPTS[::20], 24, *sampling, drafter)] for drafter in (second, whole, half))
+        self.assertEqual(trimmed, plain)
+        self.assertNotEqual(less, plain)
+        # Of another model, and damaged.
+        other = self.tiny("other.gguf", "--arch", "llama", "--type", "q4_0", "--seed", "5")
+        for model, drafter, status in ((other, layers, 4), (target, self.damaged(layers), 4)):
+            done = subprocess.run([KINGLET, "run", model, "x", "-n", "2", "--drafter", drafter], capture_output=True, text=True, check=False)
+            self.assertEqual(done.returncode, status, done.stderr)
+        self.trim("none.drafter", target, "--layers", "2000", status=2)
+
+    def damaged(self, path):
+        with open(path, "rb") as file:
+            data = bytearray(file.read())
+        data[-300] ^= 0xff
+        bad = os.path.join(self.folder, "bad.drafter")
+        with open(bad, "wb") as file:
+            file.write(data[:-100])
+        return bad
+
     def test_bench_compares_the_strategies(self):
         tasks = os.path.join(self.folder, "tasks.jsonl")
         with open(tasks, "w", encoding="utf-8") as out:
