@@ -40,6 +40,7 @@ struct ShrinkPlan {
   std::uint64_t source_bytes = 0;
   std::uint64_t bytes = 0;  ///< of the file, exact
   BitCounts before, after;
+  double predicted_kl = 0;         ///< with plain rounding, by the planner; 0: not known (gptq has less)
   std::uint64_t memory_bytes = 0;  ///< predicted peak beside the mapped source
   double seconds = 0;              ///< predicted work; 0: not known
   std::vector<ShrunkTensor> tensors;

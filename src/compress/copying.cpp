@@ -56,6 +56,9 @@ Result<PassPlan> copying_plan(const PassContext& context) {
   PassPlan plan;
   plan.metadata = source.metadata();
   add_gguf_tokenizer(source, plan.metadata, plan.notes);
+  // Where the file came from; that of a model which was shrunk before stays.
+  if (!plan.metadata.contains("kinglet.source.sha256") && !context.source_digest.empty())
+    plan.metadata.set_string("kinglet.source.sha256", context.source_digest);
   const int layers = layer_count(source);
   plan.blocks = layers + 2;
   for (const PlannedTensor& tensor : plan_tensors(source, nullptr))

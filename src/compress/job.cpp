@@ -23,11 +23,12 @@ struct Step {
   std::unique_ptr<Pass> pass;
   PassContext context;
   PassPlan plan;
+  double loss = 0;  ///< predicted by the planner; 0: not known
 };
 
 /// Replaces the step by one with every choice made; what an earlier run chose is read from `work` (null: a dry run).
 Result<void> choose(const Job& job, const Recipe& recipe, RecipeStep& step, std::size_t index, PassContext& context,
-                    const Folder* work) {
+                    const Folder* work, double& loss) {
   if (!needs_plan(recipe, step)) return {};
   const std::string name = "step" + std::to_string(index) + ".yaml";
   if (work) {
@@ -40,7 +41,9 @@ Result<void> choose(const Job& job, const Recipe& recipe, RecipeStep& step, std:
     }
   }
   context.progress = [&job](double share) { job.progress("planning", static_cast<std::uint64_t>(share * 1000), 1000); };
-  KINGLET_TRY(step, plan_step(context, recipe, step));
+  KINGLET_TRY(PlannedStep planned, plan_step(context, recipe, step));
+  step = std::move(planned.step);
+  loss = planned.loss;
   if (!work) return {};
   Recipe chosen;
   chosen.steps.push_back(step);
@@ -63,7 +66,7 @@ Result<std::unique_ptr<Step>> begin_step(const Job& job, Recipe& recipe, std::si
   context.cache_folder = job.options.cache_folder.empty() ? work_folder : job.options.cache_folder;
   context.cancelled = [&job] { return job.cancelled(); };
   context.note = [&job](std::string_view text) { job.note(text); };
-  KINGLET_CHECK(choose(job, recipe, recipe.steps[index], index, context, work));
+  KINGLET_CHECK(choose(job, recipe, recipe.steps[index], index, context, work, step->loss));
   context.progress = [](double) {};
   const RecipeStep& said = recipe.steps[index];
   KINGLET_TRY(const PassOptions options, pass_options(said, recipe.place));
@@ -98,6 +101,7 @@ void describe(const Job& job, const Step& step, ShrinkPlan& plan) {
 void add_step(const Step& step, ShrinkPlan& plan) {
   plan.memory_bytes = std::max(plan.memory_bytes, step.plan.memory_bytes);
   plan.seconds += step.plan.seconds;
+  if (step.loss > 0) plan.predicted_kl = step.loss;
   plan.notes.insert(plan.notes.end(), step.plan.notes.begin(), step.plan.notes.end());
 }
 

@@ -41,6 +41,7 @@ Result<TypeRules> TypeRules::make(const PassOptions& options) {
 Result<PassPlan> TypeRules::plan(const PassContext& context) const {
   KINGLET_TRY(PassPlan plan, copying_plan(context));
   std::vector<bool> used(rules_.size(), false);
+  bool changed = false;
   for (PassPlan::Tensor& tensor : plan.tensors) {
     const TensorInfo& info = *context.source->find(tensor.name);
     if (type_ && tensor.shape.size() >= 2) tensor.type = converted_type(info, *type_);
@@ -49,6 +50,7 @@ Result<PassPlan> TypeRules::plan(const PassContext& context) const {
       tensor.type = converted_type(info, *rules_[i].type);
       used[i] = true;
     }
+    changed = changed || (tensor.shape.size() >= 2 && tensor.type != info.type);
   }
   for (std::size_t i = 0; i < rules_.size(); ++i)
     if (!used[i])
@@ -57,6 +59,8 @@ Result<PassPlan> TypeRules::plan(const PassContext& context) const {
   const bool blocks = std::any_of(plan.tensors.begin(), plan.tensors.end(),
                                   [](const auto& tensor) { return tensor.type->block_values > 1; });
   if (blocks) plan.metadata.set_integer("general.quantization_version", 2);
+  // The number of the source's main type would mislead other tools; without it they look at the tensors.
+  if (changed) plan.metadata.erase("general.file_type");
   return plan;
 }
 

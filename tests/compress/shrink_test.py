@@ -3,10 +3,12 @@
     tests/compress/shrink_test.py --full    # 50 kills instead of 6
 """
 import json
+import math
 import os
 import random
 import resource
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -25,6 +27,37 @@ def kinglet(*arguments, code=0, **options):
         raise AssertionError(f"kinglet {' '.join(map(str, arguments))} ended with {done.returncode}, expected {code}\n"
                              f"{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return done
+
+
+def write_sparse_model(path, layers, width, inner, vocabulary):
+    """A llama of f16 zeros: a header, and a hole for the rest."""
+    def text(value):
+        data = value.encode()
+        return struct.pack("<Q", len(data)) + data
+
+    tensors = [("token_embd.weight", (vocabulary, width)), ("output.weight", (vocabulary, width)),
+               ("output_norm.weight", (width,))]
+    for i in range(layers):
+        tensors += [(f"blk.{i}.{name}.weight", shape) for name, shape in (
+            ("attn_norm", (width,)), ("ffn_norm", (width,)), ("attn_q", (width, width)), ("attn_k", (width, width)),
+            ("attn_v", (width, width)), ("attn_output", (width, width)), ("ffn_gate", (inner, width)),
+            ("ffn_up", (inner, width)), ("ffn_down", (width, inner)))]
+    numbers = {"block_count": layers, "context_length": 2048, "embedding_length": width, "feed_forward_length": inner,
+               "attention.head_count": width // 128, "attention.head_count_kv": width // 128}
+    metadata = text("general.architecture") + struct.pack("<I", 8) + text("llama")
+    for key, value in numbers.items():
+        metadata += text("llama." + key) + struct.pack("<II", 4, value)
+    metadata += text("llama.attention.layer_norm_rms_epsilon") + struct.pack("<If", 6, 1e-5)
+    directory, offset = b"", 0
+    for name, shape in tensors:
+        kind, size = (1, 2) if len(shape) == 2 else (0, 4)
+        directory += text(name) + struct.pack("<I", len(shape)) + struct.pack(f"<{len(shape)}Q", *reversed(shape))
+        directory += struct.pack("<IQ", kind, offset)
+        offset += -(-math.prod(shape) * size // 32) * 32
+    header = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(numbers) + 2) + metadata + directory
+    with open(path, "wb") as file:
+        file.write(header)
+        file.truncate(-(-len(header) // 32) * 32 + offset)
 
 
 class Shrink(unittest.TestCase):
@@ -194,6 +227,22 @@ class Shrink(unittest.TestCase):
         process.send_signal(signal.SIGINT)
         process.communicate()
         self.assertIn(process.returncode, (0, 130, -signal.SIGINT))
+
+    @unittest.skipUnless(FULL, "writes 4 GB and takes minutes")
+    def test_seven_billion_parameters_in_four_gib(self):
+        source = self.here / "seven.gguf"
+        write_sparse_model(source, layers=32, width=4096, inner=11008, vocabulary=32000)
+        program = ("import resource, subprocess, sys; code = subprocess.run(sys.argv[1:]).returncode; "
+                   "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(code)")
+        done = subprocess.run([sys.executable, "-c", program, KINGLET, "shrink", source, "-o", self.out, "--to", "3.9GB",
+                               "--recipe", self.recipe("steps: [quantize]\n"), "--json"],
+                              capture_output=True, text=True, timeout=3600)
+        self.assertEqual(done.returncode, 0, done.stderr[-2000:])
+        self.assertIn("no report", done.stderr)
+        self.assertLessEqual(self.out.stat().st_size, 3_900_000_000)
+        peak = int(done.stdout.splitlines()[-1]) * 1024
+        print(f"peak of a 7B-shaped run: {peak / 2**30:.2f} GiB", file=sys.stderr)
+        self.assertLess(peak, 4 << 30)
 
     def test_two_at_once_refuse_each_other(self):
         partial = self.here / "out.gguf.partial"

@@ -68,6 +68,7 @@ Json plan_json(const ShrinkPlan& plan) {
           {"bits_per_weight", plan.after.bits_per_weight},
           {"layer_bits_per_weight", plan.after.layer_bits_per_weight},
           {"source_bytes", plan.source_bytes},
+          {"predicted_kl", plan.predicted_kl > 0 ? Json(plan.predicted_kl) : Json(nullptr)},
           {"memory_bytes", plan.memory_bytes},
           {"seconds", plan.seconds},
           {"recipe", recipe_text(plan.recipe)},
@@ -88,7 +89,13 @@ std::string plan_text(const ShrinkPlan& plan) {
                 format_bytes(plan.source_bytes).c_str(), format_bytes(plan.bytes).c_str(),
                 static_cast<unsigned long long>(plan.bytes), plan.after.bits_per_weight,
                 plan.after.layer_bits_per_weight);
-  return text + line;
+  text += line;
+  if (plan.predicted_kl > 0) {
+    std::snprintf(line, sizeof line, "expected KL with plain rounding: about %.3f (gptq: usually less than half)\n",
+                  plan.predicted_kl);
+    text += line;
+  }
+  return text;
 }
 
 /// The command again, for the report: what was given, in the order of the declaration.

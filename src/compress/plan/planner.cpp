@@ -122,7 +122,7 @@ bool needs_plan(const Recipe& recipe, const RecipeStep& step) {
   return has_target(recipe) && pass && takes("type") && takes("tensors") && !step.options.find("type");
 }
 
-Result<RecipeStep> plan_step(PassContext& context, const Recipe& recipe, const RecipeStep& step) {
+Result<PlannedStep> plan_step(PassContext& context, const Recipe& recipe, const RecipeStep& step) {
   KINGLET_TRY(auto tensors, list_choices(context, {}));
   keep_own_patterns(step, tensors);
   if (tensors.empty()) return fail(ErrorCode::kInvalidArgument, "this model has no matrix whose type could be chosen");
@@ -146,7 +146,12 @@ Result<RecipeStep> plan_step(PassContext& context, const Recipe& recipe, const R
     RecipeStep planned = with_types(step, tensors, chosen);
     KINGLET_TRY(const Sizes result, sizes_of(context, recipe, planned));
     const std::int64_t still = excess(recipe, result);
-    if (still <= 0) return searched(context, recipe, step, tensors, chosen, budget, std::move(planned));
+    if (still <= 0) {
+      PlannedStep done;
+      for (std::size_t t = 0; t < tensors.size(); ++t) done.loss += tensors[t].choices[chosen[t]].loss;
+      KINGLET_TRY(done.step, searched(context, recipe, step, tensors, chosen, budget, std::move(planned)));
+      return done;
+    }
     budget -= std::min(budget, static_cast<std::uint64_t>(still));
   }
 }

@@ -18,9 +18,15 @@ RecipeStep plain_step(const RecipeStep& step);
 /// and names none for all, in a recipe with a target.
 bool needs_plan(const Recipe& recipe, const RecipeStep& step);
 
+/// A step with its choices made.
+struct PlannedStep {
+  RecipeStep step;
+  double loss = 0;  ///< predicted divergence with plain rounding, nats; only where sensitivities were measured
+};
+
 /// The step with a type for every matrix, so that the file meets --to and --bits exactly at or under. Tensors that the
 /// step's own patterns name keep those types. kInvalidArgument, with the nearest size that is possible, where a target
 /// cannot be met.
-Result<RecipeStep> plan_step(PassContext& context, const Recipe& recipe, const RecipeStep& step);
+Result<PlannedStep> plan_step(PassContext& context, const Recipe& recipe, const RecipeStep& step);
 
 }  // namespace kinglet
