@@ -32,6 +32,10 @@ struct SchemaOptions {
 class Grammar {
  public:
   static Result<Grammar> from_schema(std::string_view schema, SchemaOptions options = {});
+  /// Free text with schemas between tags, for tool calls: {"triggers": [text, …], "tags": [{"begin": text, "schema": …,
+  /// "end": text}, …], "at_least": N, "at_most": N}. Once a trigger is written, one of the tags that begin with it
+  /// follows, the schema's JSON, the tag's end, and free text again. Without bounds, any number of tags.
+  static Result<Grammar> from_tags(std::string_view tags, SchemaOptions options = {});
   static Result<Grammar> from_gbnf(std::string_view text);
   /// The whole text matches; ^ and $ may stand or be left away.
   static Result<Grammar> from_regex(std::string_view pattern);

@@ -22,19 +22,27 @@ constexpr OptionSpec kOptions[] = {
      .help = "Answer with a text of this GBNF grammar"},
     {.name = "regex", .placeholder = "R", .help = "Answer with a text that matches as a whole"},
     {.name = "choice", .placeholder = "A,B", .help = "Answer with one of these texts"},
+    {.name = "tags",
+     .kind = OptionKind::kFile,
+     .placeholder = "F",
+     .help = "Answer freely, but hold to a schema between tags (tool calls; see docs/structured-output.md)"},
     {.name = "any-order", .kind = OptionKind::kFlag, .help = "With --schema: properties in any order"},
     {.name = "compact", .kind = OptionKind::kFlag, .help = "With --schema: no white space between the tokens of JSON"},
 };
 
 Result<std::optional<Grammar>> compile(const Arguments& arguments) {
   int given = 0;
-  for (const char* name : {"schema", "grammar", "regex", "choice"}) given += arguments.given(name) ? 1 : 0;
+  for (const char* name : {"schema", "grammar", "regex", "choice", "tags"}) given += arguments.given(name) ? 1 : 0;
   if (given > 1)
-    return fail(ErrorCode::kInvalidArgument, "more than one of --schema, --grammar, --regex and --choice is given");
+    return fail(ErrorCode::kInvalidArgument,
+                "more than one of --schema, --grammar, --regex, --choice and --tags is given");
   std::optional<Grammar> out;
   if (arguments.given("schema")) {
     KINGLET_TRY(const std::string text, read_file(arguments.text("schema"), kMostGrammarBytes));
     KINGLET_TRY(out, Grammar::from_schema(text, {arguments.flag("any-order"), arguments.flag("compact")}));
+  } else if (arguments.given("tags")) {
+    KINGLET_TRY(const std::string text, read_file(arguments.text("tags"), kMostGrammarBytes));
+    KINGLET_TRY(out, Grammar::from_tags(text, {arguments.flag("any-order"), arguments.flag("compact")}));
   } else if (arguments.given("grammar")) {
     KINGLET_TRY(const std::string text, read_file(arguments.text("grammar"), kMostGrammarBytes));
     KINGLET_TRY(out, Grammar::from_gbnf(text));

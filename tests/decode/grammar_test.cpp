@@ -78,6 +78,9 @@ std::vector<Grammar> samples() {
        {"root ::= \"[\" root \"]\" | [ab]+", "root ::= item (\",\" item)*\nitem ::= [0-9]{1,3} | \"(\" root \")\""})
     out.push_back(*Grammar::from_gbnf(text));
   out.push_back(*Grammar::from_regex("(a|b)*ab|[^\"]{2,5}"));
+  out.push_back(
+      *Grammar::from_tags(R"({"triggers":["ab","\""],"tags":[{"begin":"aba","schema":{"type":"integer"},"end":", "},
+      {"begin":"\"","schema":true,"end":"é"}]})"));
   return out;
 }
 
@@ -207,6 +210,49 @@ TEST(GrammarTest, ForcedTextEndsWhereThereIsAChoice) {
       {.compact = true});
   GrammarMatcher matcher(grammar, vocabulary());
   EXPECT_EQ(matcher.forced_text(), R"({"name":"a)");
+}
+
+constexpr std::string_view kTags = R"({"triggers":["<ab"],"tags":[
+    {"begin":"<aba>","schema":{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"],"additionalProperties":false},"end":"</aba>"},
+    {"begin":"<ab0>","schema":{"type":"string","maxLength":3},"end":"!"}]})";
+
+Grammar tags(std::string text) {
+  auto made = Grammar::from_tags(text);
+  EXPECT_TRUE(made) << made.error().text();
+  return *made;
+}
+
+TEST(GrammarTest, TagsHoldToSchemasInFreeText) {
+  const Grammar grammar = tags(std::string(kTags));
+  for (const char* text :
+       {"", "Any text, <a or < abc> \n日本", "<aba>{\"a\": 1}</aba>", "x<aba>{\"a\":1}</aba> y <ab0>\"abc\"! z",
+        "<<ab0>\"\"!", "<aba>{\"a\":1}</aba><ab0>\"b\"!<"})
+    EXPECT_TRUE(matches(grammar, text)) << text;
+  for (const char* text :
+       {"<ab", "<abc>", "x<aba>{}</aba>", "<aba>{\"a\":1}", "<ab0>\"abcd\"!", "<aba>{\"a\":\"x\"}</aba>"})
+    EXPECT_FALSE(matches(grammar, text)) << text;
+}
+
+TEST(GrammarTest, TagsAreCounted) {
+  std::string text(kTags);
+  text.insert(1, R"("at_least":1,"at_most":2,)");
+  const Grammar grammar = tags(text);
+  const std::string one = "<ab0>\"a\"!";
+  EXPECT_FALSE(matches(grammar, "nothing"));
+  EXPECT_TRUE(matches(grammar, "so " + one + " it is"));
+  EXPECT_TRUE(matches(grammar, one + one));
+  EXPECT_FALSE(matches(grammar, one + one + one));
+}
+
+TEST(GrammarTest, MalformedTagsAreRefused) {
+  for (const char* text :
+       {"[]", "{}", R"({"triggers":[],"tags":[]})",
+        R"({"triggers":["a"],"tags":[{"begin":"b","schema":{},"end":"c"}]})",
+        R"({"triggers":["a","ab"],"tags":[{"begin":"ab","schema":{},"end":"c"}]})",
+        R"({"triggers":["a"],"tags":[{"begin":"a","schema":{"uniqueItems":true},"end":"c"}]})",
+        R"({"triggers":["a"],"tags":[{"begin":"a","schema":{},"end":""}]})",
+        R"({"triggers":["a"],"tags":[{"begin":"a","schema":{},"end":"b"}],"at_most":1,"at_least":2})"})
+    EXPECT_FALSE(Grammar::from_tags(text)) << text;
 }
 
 TEST(GrammarTest, HostileInputIsCompiledOrRefused) {

@@ -62,13 +62,14 @@ void python_json(const ordered_json& value, std::string& out) {
 
 Result<Grammar> compile(const ordered_json& one, const SchemaOptions& options) {
   if (one.contains("schema")) return Grammar::from_schema(dump_json(one["schema"]), options);
+  if (one.contains("tags")) return Grammar::from_tags(dump_json(one["tags"]), options);
   for (const char* kind : {"grammar", "regex"}) {
     if (!one.contains(kind)) continue;
     if (!one[kind].is_string()) break;
     const std::string text = one[kind].get<std::string>();
     return kind[0] == 'g' ? Grammar::from_gbnf(text) : Grammar::from_regex(text);
   }
-  return fail(ErrorCode::kInvalidArgument, "a case has \"schema\", \"grammar\" or \"regex\"");
+  return fail(ErrorCode::kInvalidArgument, "a case has \"schema\", \"grammar\", \"regex\" or \"tags\"");
 }
 
 ordered_json run_test(GrammarMatcher& matcher, const Tokenizer& tokenizer, const std::string& text,

@@ -8,7 +8,8 @@
 
 namespace kinglet::grammar {
 
-Result<void> compile_schema(std::string_view schema, const SchemaOptions& options, Machine& machine);
+Result<void> compile_schema(std::string_view schema, const SchemaOptions& options, Machine& machine, Budget& budget);
+Result<void> compile_tags(std::string_view tags, const SchemaOptions& options, Machine& machine);
 Result<void> compile_gbnf(std::string_view text, Machine& machine);
 
 /// The pattern of a `format` of JSON Schema. Null: no such format, which then says nothing. kUnsupported for one that

@@ -30,7 +30,7 @@ class Budget {
     return bytes_ <= kBytes;
   }
   static constexpr std::uint64_t kSteps = 20'000'000;  ///< well below a second
-  static inline std::uint64_t most_steps = kSteps;      ///< less only where many grammars are tried, as in fuzzing
+  static inline std::uint64_t most_steps = kSteps;     ///< less only where many grammars are tried, as in fuzzing
   static constexpr std::uint64_t kBytes = 24u << 20;   ///< of automata that stay
 
  private:

@@ -11,7 +11,14 @@ using grammar::Machine;
 
 Result<Grammar> Grammar::from_schema(std::string_view schema, SchemaOptions options) {
   auto machine = std::make_shared<Machine>();
-  KINGLET_CHECK(grammar::compile_schema(schema, options, *machine));
+  Budget budget;
+  KINGLET_CHECK(grammar::compile_schema(schema, options, *machine, budget));
+  return Grammar(std::move(machine));
+}
+
+Result<Grammar> Grammar::from_tags(std::string_view tags, SchemaOptions options) {
+  auto machine = std::make_shared<Machine>();
+  KINGLET_CHECK(grammar::compile_tags(tags, options, *machine));
   return Grammar(std::move(machine));
 }
 

@@ -287,9 +287,8 @@ class Compiler {
 
 }  // namespace
 
-Result<void> compile_schema(std::string_view schema, const SchemaOptions& options, Machine& machine) {
+Result<void> compile_schema(std::string_view schema, const SchemaOptions& options, Machine& machine, Budget& budget) {
   KINGLET_TRY(const Json root, parse_json(schema, "JSON Schema", {.max_bytes = 8u << 20}));
-  Budget budget;
   SchemaSets sets(root, budget);
   Compiler compiler(sets, options, machine);
   KINGLET_TRY(machine.root, compiler.compile(sets.goal_of(root)));
