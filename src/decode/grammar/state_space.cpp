@@ -7,7 +7,7 @@ namespace kinglet::grammar {
 namespace {
 
 // A text nested deeper is not allowed; a state of more stacks or steps is given up as dead.
-constexpr std::size_t kMostDepth = 512, kMostStacks = 20'000, kMostTasks = 200'000;
+constexpr std::size_t kMostDepth = 512, kMostStacks = 20'000, kMostWork = 500'000;
 
 std::uint64_t mix(std::uint64_t h, std::uint64_t x) {
   h = (h ^ x) * 0x9e3779b97f4a7c15u;
@@ -113,7 +113,7 @@ void StateSpace::spread() {
   while (!tasks_.empty()) {
     const Task task = tasks_.back();
     tasks_.pop_back();
-    if (++work > kMostTasks || tops_.size() > kMostStacks) {
+    if (++work > kMostWork || tops_.size() > kMostStacks) {
       overflow_ = true;
       tasks_.clear();
       break;
@@ -133,6 +133,8 @@ void StateSpace::spread() {
         // A call at the end of a node needs no way back, so that loops do not grow the stack.
         after_.clear();
         const bool last = node.caller->edges(edge.target, after_) && after_.empty();
+        work += 1 + after_.size();
+        if (work > kMostWork) break;
         const std::uint32_t parent = last ? task.parent : frame_of({task.parent, task.node, edge.target});
         tasks_.push_back({parent, edge.callee, {}, true});
       }
