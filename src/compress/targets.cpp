@@ -145,8 +145,9 @@ Result<Tries> size_for_speed(const Job& job, const Folder& folder, double speed,
       for (RecipeStep& step : recipe.steps)
         if (needs_plan(recipe, step)) step = plain_step(step);
       const Folder inside(folder.file("speed" + std::to_string(i)));
-      KINGLET_TRY(const ShrinkPlan plan, run_recipe(job, recipe, inside));
-      attempt.bytes = plan.bytes;
+      auto made = run_recipe(job, recipe, inside);
+      if (!made) return tl::unexpected(std::move(made).error().within("looking for a size that is fast enough"));
+      attempt.bytes = made->bytes;
       KINGLET_TRY(attempt.speed, relative_speed(job, inside.file("model.gguf")));
       KINGLET_CHECK(remove_folder(inside.path()));
       KINGLET_CHECK(journal.add(attempt));
@@ -199,7 +200,7 @@ Result<Tries> run_for_quality(const Job& job, const Recipe& recipe, const Folder
       attempt.kl_upper = attempt.kl + 1.96 * quality.divergence->standard_error;
       KINGLET_CHECK(journal.add(attempt));
       char text[128];
-      std::snprintf(text, sizeof text, "%llu bytes: KL %.4f, at most %.4f",
+      std::snprintf(text, sizeof text, "%llu bytes: KL %.3g, at most %.3g",
                     static_cast<unsigned long long>(attempt.bytes), attempt.kl, attempt.kl_upper);
       job.note(text);
     }
@@ -217,9 +218,8 @@ Result<Tries> run_for_quality(const Job& job, const Recipe& recipe, const Folder
   if (best == SIZE_MAX) {
     const Attempt& last = journal.attempts.back();
     char text[160];
-    std::snprintf(text, sizeof text,
-                  "no size tried keeps the divergence below %.4f: %llu bytes give %.4f, at most %.4f", kl,
-                  static_cast<unsigned long long>(last.bytes), last.kl, last.kl_upper);
+    std::snprintf(text, sizeof text, "no size tried keeps the divergence below %g: %llu bytes give %.3g, at most %.3g",
+                  kl, static_cast<unsigned long long>(last.bytes), last.kl, last.kl_upper);
     return fail(ErrorCode::kQualityGate, text, "Allow more bytes, or a larger divergence.");
   }
   tries.chosen = journal.attempts[best].to_bytes;

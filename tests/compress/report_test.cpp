@@ -20,6 +20,7 @@ ModelFigures figures(const std::string& label, std::uint64_t bytes, double kl) {
     Disagreement place;
     place.kl = 2;
     place.before = "a <b>";
+    place.model_best = "\xB4\x01";
     place.token = "\n";
     model.quality->divergence->worst.push_back(place);
   }
@@ -57,6 +58,8 @@ TEST(Report, PageIsOneFileAndEscapesWhatItShows) {
   EXPECT_NE(page.find("&lt;script&gt;x"), std::string::npos);
   EXPECT_NE(page.find("<title>a &amp; b</title>"), std::string::npos);
   EXPECT_NE(page.find("a &lt;b&gt;"), std::string::npos);
+  EXPECT_EQ(page.find('\xB4'), std::string::npos);
+  EXPECT_EQ(page.find('\x01'), std::string::npos);
   for (const char* outside : {"http://", "https://", " src=", "@import", "url("})
     EXPECT_EQ(page.find(outside), std::string::npos) << outside;
   EXPECT_NE(page.find("prefers-color-scheme: dark"), std::string::npos);

@@ -228,6 +228,56 @@ class Shrink(unittest.TestCase):
         process.communicate()
         self.assertIn(process.returncode, (0, 130, -signal.SIGINT))
 
+    def test_quality_target_with_report(self):
+        done = kinglet("shrink", self.model, "-o", self.out, "--text", self.text, "--max-kl", "0.02", "--recipe",
+                       self.recipe("steps: [quantize]\n"), "--json")
+        result = json.loads(done.stdout)
+        self.assertEqual(result["report"], str(self.out) + ".report.html")
+        self.assertEqual(self.left(), ["out.gguf", "out.gguf.report.html", "out.gguf.report.json"])
+        page = Path(result["report"]).read_text()
+        self.assertIn("out.gguf", page)
+        self.assertTrue(page.rstrip().endswith("</html>"))
+        report = json.loads((self.here / "out.gguf.report.json").read_text())
+        source, small = report["models"]
+        self.assertEqual(small["bytes"], self.out.stat().st_size)
+        self.assertEqual(source["bytes"], self.model.stat().st_size)
+        self.assertLessEqual(small["kl_mean"] + 1.96 * small["kl_standard_error"], 0.02)
+        self.assertGreater(small["kl_mean"], 0)
+        self.assertEqual((source["kl_mean"], source["top1_agreement"]), (0, 1))
+        self.assertGreater(small["decode_tokens_per_second"], 0)
+        self.assertGreaterEqual(len(report["candidates"]), 1)
+        self.assertEqual(len(small["layers"]), 2)
+        self.assertIn("--max-kl 0.02", report["commands"][0])
+
+    def test_quality_out_of_reach_is_a_missed_gate(self):
+        self.out.write_bytes(b"precious")
+        done = self.shrink("--max-kl", "1e-6", "--to", self.model.stat().st_size // 4, "--recipe",
+                           self.recipe("steps: [quantize]\n"), code=6)
+        self.assertIn("no size tried keeps the divergence below 1e-06", done.stderr)
+        self.assertEqual(self.out.read_bytes(), b"precious")
+
+    def test_speed_target_is_tried_and_chosen(self):
+        result = json.loads(self.shrink("--speed", "0.2x", "--recipe", self.recipe("steps: [quantize]\n")).stdout)
+        self.assertLessEqual(result["bytes"], self.model.stat().st_size)
+        self.assertEqual(self.left(), ["out.gguf"])
+        self.assertIn("--speed takes a multiple", self.shrink("--speed", "fast", code=2).stderr)
+
+    def test_compare_agrees_with_eval(self):
+        self.shrink("--type", "q4_0")
+        value = json.loads(kinglet("compare", self.model, self.out, "--text", self.text, "--context", 64, "--rounds", 1,
+                                   "--no-answers", "--json").stdout)
+        both = json.loads(kinglet("eval", self.out, "--against", self.model, "--text", self.text, "--context", 64,
+                                  "--json").stdout)
+        first, second = value["models"]
+        self.assertAlmostEqual(second["kl_mean"], both["kl"]["mean"], places=12)
+        self.assertAlmostEqual(second["perplexity"], both["perplexity"], places=9)
+        self.assertAlmostEqual(first["perplexity"], both["reference_perplexity"], places=9)
+        self.assertAlmostEqual(second["top1_agreement"], both["top1_agreement"], places=12)
+        self.assertEqual([m["path"] for m in value["models"]], [str(self.model), str(self.out)])
+        same = json.loads(kinglet("compare", self.model, self.model, "--text", self.text, "--context", 64, "--rounds",
+                                  0, "--json").stdout)["models"][1]
+        self.assertEqual((same["kl_mean"], same["kl_p99"], same["top1_agreement"]), (0, 0, 1))
+
     @unittest.skipUnless(FULL, "writes 4 GB and takes minutes")
     def test_seven_billion_parameters_in_four_gib(self):
         source = self.here / "seven.gguf"

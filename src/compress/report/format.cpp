@@ -19,36 +19,59 @@ std::string short_number(double value) {
   return number(size < 10 ? "%.2f" : size < 100 ? "%.1f" : "%.0f", value);
 }
 
+namespace {
+
+/// Bytes of the well-formed UTF-8 character that `text` begins with; 0 where it is ill-formed.
+std::size_t character_bytes(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned first = byte(0);
+  if (first < 0x80) return 1;
+  const std::size_t size = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
+  if (first < 0xC2 || first > 0xF4 || text.size() < size) return 0;
+  for (std::size_t i = 1; i < size; ++i)
+    if ((byte(i) & 0xC0) != 0x80) return 0;
+  // Overlong forms, surrogates and what is above U+10FFFF.
+  const unsigned second = byte(1);
+  if ((first == 0xE0 && second < 0xA0) || (first == 0xED && second > 0x9F) || (first == 0xF0 && second < 0x90) ||
+      (first == 0xF4 && second > 0x8F))
+    return 0;
+  return size;
+}
+
+std::string_view escaped(char letter) {
+  switch (letter) {
+    case '&':
+      return "&amp;";
+    case '<':
+      return "&lt;";
+    case '>':
+      return "&gt;";
+    case '"':
+      return "&quot;";
+    case '\'':
+      return "&#39;";
+    default:
+      return "";
+  }
+}
+
+}  // namespace
+
 std::string html(std::string_view text) {
+  constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
   std::string out;
-  for (const char letter : text) {
-    switch (letter) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      case '\n':
-      case '\t':
-        out += letter;
-        break;
-      default:
-        if (static_cast<unsigned char>(letter) < 0x20 || letter == 0x7F) {
-          out += "\xEF\xBF\xBD";
-        } else {
-          out += letter;
-        }
-    }
+  while (!text.empty()) {
+    const std::size_t size = character_bytes(text);
+    const char letter = text[0];
+    const bool control =
+        (static_cast<unsigned char>(letter) < 0x20 && letter != '\n' && letter != '\t') || letter == 0x7F;
+    if (size == 0 || control)
+      out += kReplacement;
+    else if (const std::string_view entity = escaped(letter); !entity.empty())
+      out += entity;
+    else
+      out += text.substr(0, size);
+    text.remove_prefix(size == 0 ? 1 : size);
   }
   return out;
 }
