@@ -42,6 +42,7 @@ Result<std::unique_ptr<AttentionPlan>> AttentionPlan::create(const ModelConfig& 
   plan->threads_ = threads;
   for (const LayerConfig& layer : config.per_layer)
     plan->sizes_.push_back({.heads = layer.heads, .kv_heads = layer.kv_heads, .window = layer.sliding_window});
+  plan->taken_.resize(plan->sizes_.size());
   plan->shapes_.resize(plan->sizes_.size());
   plan->shape_of_.resize(plan->sizes_.size());
   plan->order_.reserve(static_cast<std::size_t>(max_rows));
@@ -54,6 +55,10 @@ Result<std::unique_ptr<AttentionPlan>> AttentionPlan::create(const ModelConfig& 
   KINGLET_TRY(plan->scratch_, AlignedMemory::allocate(AttentionScratch::bytes(plan->layout_, compacts) *
                                                       static_cast<std::size_t>(threads)));
   return plan;
+}
+
+void AttentionPlan::take_from_keys(int layer, std::vector<float> bias) {
+  if (!rotates_keys(layer) && cap_ == 0) taken_[static_cast<std::size_t>(layer)] = std::move(bias);
 }
 
 std::uint64_t AttentionPlan::bytes() const { return scratch_.size() + partials_.size(); }
@@ -276,16 +281,20 @@ void AttentionPlan::store(int layer, int item, const float* k, const float* v) c
     const std::int64_t at = order_[static_cast<std::size_t>(place)].row * kv_heads + head;
     const int lane = static_cast<int>(slot % kKvGroup), kv_head = static_cast<int>(head);
     float mixed[kMostMixed];
-    const auto mixed_of = [&](const float* x, int n) {
+    const auto mixed_of = [&](const float* x, int n, const std::vector<float>* taken) {
       if (!layout_.mixed()) return x;
       std::copy_n(x, n, mixed);
+      if (taken != nullptr && !taken->empty())
+        for (int d = 0; d < n; ++d) mixed[d] -= (*taken)[static_cast<std::size_t>(kv_head * n + d)];
       mix(mixed, n);
       return static_cast<const float*>(mixed);
     };
-    kernels.store_key[storage](mixed_of(k + at * layout_.key_length, layout_.key_length), layout_.key_length,
-                               sequence.cache->key_group(layer, kv_head, slot / kKvGroup), lane);
-    kernels.store_value[storage](mixed_of(v + at * layout_.value_length, layout_.value_length), layout_.value_length,
-                                 sequence.cache->value_group(layer, kv_head, slot / kKvGroup), lane);
+    kernels.store_key[storage](
+        mixed_of(k + at * layout_.key_length, layout_.key_length, &taken_[static_cast<std::size_t>(layer)]),
+        layout_.key_length, sequence.cache->key_group(layer, kv_head, slot / kKvGroup), lane);
+    kernels.store_value[storage](mixed_of(v + at * layout_.value_length, layout_.value_length, nullptr),
+                                 layout_.value_length, sequence.cache->value_group(layer, kv_head, slot / kKvGroup),
+                                 lane);
   }
 }
 

@@ -36,6 +36,11 @@ class AttentionPlan {
   static Result<std::unique_ptr<AttentionPlan>> create(const ModelConfig& config, KvStorage storage, int threads,
                                                        int max_rows, bool compacts = false);
 
+  /// A vector [kv_heads * key_length] that store() takes from every key of the layer, for storages with few levels. A
+  /// constant in all keys adds the same to all scores of a row, so attention stays what it is, and large biases
+  /// (Qwen's) cost no levels. Ignored where keys are rotated late: `bias` is turned by each slot's angle then.
+  void take_from_keys(int layer, std::vector<float> bias);
+
   /// Groups the rows by sequence and makes room in the caches. All sequences must be SequenceCaches of one store.
   /// The rows of a sequence take its next slots in their order. Errors: kInvalidArgument for a parent that is not an
   /// earlier row of the same sequence, or layers that have seen different numbers of positions; kUnsupported where a
@@ -126,6 +131,7 @@ class AttentionPlan {
   std::vector<std::int32_t> paths_;
   std::vector<std::int32_t> positions_;  ///< as order_
   bool compacts_ = false;
+  std::vector<std::vector<float>> taken_;     ///< by layer; empty: nothing
   std::unique_ptr<KeyRotation> rotation_;     ///< with compacts_
   std::vector<std::int32_t> slot_positions_;  ///< by call row
   std::unique_ptr<std::atomic<std::int32_t>[]> counters_;

@@ -48,6 +48,7 @@ class ModelEngine final : public Engine {
         workspace_(std::move(workspace)),
         skip_(width()) {}
   std::size_t width() const { return std::size_t(model_->config().width); }
+  void take_key_biases();
   Result<void> check_call(const ForwardCall& call) const;
   Result<void> step_chunk(std::span<const Row> rows, std::span<const TokenId> ids, std::span<const std::int32_t> wanted,
                           std::int32_t offset, float* logits);
@@ -109,6 +110,7 @@ Result<std::unique_ptr<Engine>> ModelEngine::create(std::shared_ptr<const Model>
                 "Use --cache int8.");
   KINGLET_TRY(engine->attention_,
               AttentionPlan::create(config, storage, model->threads(), options.max_rows, policy != nullptr));
+  if (options.cache == CacheType::kInt4) engine->take_key_biases();
   engine->store_ = std::make_shared<PagedStore>(
       KvLayout{.storage = storage, .key_length = int(config.key_length), .value_length = int(config.value_length)});
   // Names the weights well enough to refuse another model's snapshot.
@@ -118,6 +120,25 @@ Result<std::unique_ptr<Engine>> ModelEngine::create(std::shared_ptr<const Model>
   engine->cache_config_ =
       std::make_shared<const CacheConfig>(cache_config(config, options.context, fingerprint, std::move(policy)));
   return engine;
+}
+
+/// What a layer's key bias adds to all keys alike. Qwen's are many times larger than what differs between keys.
+void ModelEngine::take_key_biases() {
+  constexpr std::int64_t kPositions = 2048;  // beyond, the slow dimensions have turned so far that less is gained
+  const ModelConfig& config = model_->config();
+  if (config.qk_norm || !config.causal) return;
+  const auto length = std::size_t(config.key_length);
+  for (std::size_t layer = 0; layer < model_->layers.size(); ++layer) {
+    const auto& bias = model_->layers[layer].key_bias;
+    if (bias.empty()) continue;
+    const RopeTables::Kind& kind = rope_.kinds[std::size_t(rope_.of_layer[layer])];
+    std::vector<float> taken;
+    for (std::size_t at = 0; at + length <= bias.size(); at += length) {
+      const auto mean = mean_rotation(kind, config.rope, {bias.data() + at, length}, kPositions);
+      taken.insert(taken.end(), mean.begin(), mean.end());
+    }
+    attention_->take_from_keys(int(layer), std::move(taken));
+  }
 }
 
 Result<std::unique_ptr<Sequence>> ModelEngine::new_sequence() {

@@ -39,6 +39,26 @@ void RopeTables::fill(std::span<const std::int32_t> positions, std::span<const s
   }
 }
 
+std::vector<float> mean_rotation(const RopeTables::Kind& kind, RopeKind rope, std::span<const float> x,
+                                 std::int64_t positions) {
+  std::vector<float> mean(x.begin(), x.end());
+  if (rope == RopeKind::kNone) return mean;
+  const std::size_t half = kind.frequencies.size();
+  for (std::size_t i = 0; i < half; ++i) {
+    double c = 0, s = 0;
+    for (std::int64_t position = 0; position < positions; ++position) {
+      const double angle = double(position) * kind.frequencies[i];
+      c += std::cos(angle);
+      s += std::sin(angle);
+    }
+    c /= double(positions), s /= double(positions);
+    const std::size_t a = rope == RopeKind::kPairs ? 2 * i : i, b = rope == RopeKind::kPairs ? 2 * i + 1 : half + i;
+    mean[a] = float(double(x[a]) * c - double(x[b]) * s);
+    mean[b] = float(double(x[b]) * c + double(x[a]) * s);
+  }
+  return mean;
+}
+
 std::size_t rope_table_count(const ModelConfig& config) { return RopeTables(config).kinds.size(); }
 
 }  // namespace kinglet

@@ -29,6 +29,10 @@ struct RopeTables {
             std::size_t end, std::size_t max_rows, float* cosines, float* sines) const;
 };
 
+/// The mean over the positions [0, positions) of a vector [length] that turns with them: its slow part. In double.
+std::vector<float> mean_rotation(const RopeTables::Kind& kind, RopeKind rope, std::span<const float> x,
+                                 std::int64_t positions);
+
 std::size_t rope_table_count(const ModelConfig& config);
 
 }  // namespace kinglet

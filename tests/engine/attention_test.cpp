@@ -78,6 +78,23 @@ TEST(Attention, MatchesDoubleForHeadsGroupsWindowsAndCaps) {
   }
 }
 
+TEST(Attention, WhatIsTakenFromAllKeysAlikeChangesOnlyTheRounding) {
+  const AttentionCase c{.heads = 4, .kv_heads = 2, .storage = KvStorage::kInt4};
+  AttentionRig plain(c), other(c);
+  std::vector<float> taken(64);
+  for (std::size_t i = 0; i < taken.size(); ++i) taken[i] = 0.5f * static_cast<float>(i % 7) - 1;
+  other.plan().take_from_keys(0, taken);
+  auto a = plain.sequence(), b = other.sequence();
+  const auto wanted = plain.feed(*a, {300, 20}), got = other.feed(*b, {300, 20});
+  EXPECT_FALSE(same_bits(wanted, got));
+  double error = 0, size = 0;
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    error += std::pow(static_cast<double>(wanted[i]) - static_cast<double>(got[i]), 2);
+    size += std::pow(static_cast<double>(wanted[i]), 2);
+  }
+  EXPECT_LT(error, 0.05 * size);
+}
+
 TEST(Attention, AnEncodersRowsSeeAllRows) {
   const AttentionCase c{.heads = 2, .kv_heads = 2, .storage = KvStorage::kF32, .causal = false};
   AttentionRig rig(c);
