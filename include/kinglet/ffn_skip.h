@@ -34,7 +34,7 @@ class FeedForwardSkip {
   SkipRule rule = SkipRule::kAdaptive;
   double threshold = 2;            ///< kAdaptive: above 1 nothing is skipped
   double chance = 0;               ///< kRandom: of a warm layer
-  int probe = 4;                   ///< layers skipped after one that changed little; 0: all that are left
+  int probe = 1;                   ///< layers skipped after one that changed little; 0: all that are left
   int warm_up = 32;                ///< first answered tokens of a sequence that run everything
   std::vector<std::uint8_t> cold;  ///< by layer: its feed-forward always runs
   std::vector<std::uint8_t> off;   ///< by layer: kStatic its feed-forward, kLayers its whole contribution never counts
@@ -58,7 +58,7 @@ class FeedForwardSkip {
 struct SkipCalibration {
   SkipRule rule = SkipRule::kAdaptive;
   double ratio = 0.25;  ///< wanted share of skipped feed-forwards of rows after the warm-up, 0 < ratio <= 0.6
-  int probe = 4, warm_up = 32, windows = 8, window = 192;
+  int probe = 1, warm_up = 32, windows = 8, window = 192;
   std::function<void(int done, int total)> progress;
 };
 /// Finds the cold layers, the similarities and the threshold (by bisection on decoding the text token by token).

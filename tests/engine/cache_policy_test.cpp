@@ -154,7 +154,7 @@ struct Fed {
 
 TEST(CachePolicy, UntilItIsFullNothingChanges) {
   for (const char* architecture : {"llama", "qwen2", "gemma3"})
-    for (const char* policy : {"sink:size=96", "ladder:size=96,span=2,overlap=1"}) {
+    for (const char* policy : {"sink:size=96", "ladder:size=96,span=2,overlap=1,batch=16"}) {
       TinyModelOptions options{.architecture = architecture, .layers = 6};
       if (options.architecture == "gemma3") options.window = 20;
       if (options.architecture == "gemma3" && std::string_view(policy).starts_with("ladder")) continue;
@@ -169,7 +169,7 @@ TEST(CachePolicy, UntilItIsFullNothingChanges) {
 
 TEST(CachePolicy, MemoryIsConstantAndNumbersStayFinite) {
   const auto model = make_tiny_model({.layers = 6, .context = 256}, 2);
-  for (const char* policy : {"sink:size=64", "ladder:size=96,span=2,overlap=1"})
+  for (const char* policy : {"sink:size=64", "ladder:size=96,span=2,overlap=1,batch=16"})
     for (CacheType type : {CacheType::kF16, CacheType::kInt4}) {
       Fed fed(model, policy, type);
       fed.feed(300);
@@ -183,7 +183,7 @@ TEST(CachePolicy, MemoryIsConstantAndNumbersStayFinite) {
 
 TEST(CachePolicy, ForksSnapshotsAndRollbacksGoOnAlike) {
   for (const char* architecture : {"llama", "gemma3"})
-    for (const char* policy : {"sink:size=64,sinks=3,batch=5", "ladder:size=96,span=2,overlap=1"}) {
+    for (const char* policy : {"sink:size=64,sinks=3,batch=5", "ladder:size=96,span=2,overlap=1,batch=16"}) {
       TinyModelOptions options{.architecture = architecture, .layers = 6};
       if (options.architecture == "gemma3") options.window = 20;
       if (options.architecture == "gemma3" && std::string_view(policy).starts_with("ladder")) continue;
@@ -221,7 +221,7 @@ TEST(CachePolicy, ForksSnapshotsAndRollbacksGoOnAlike) {
 TEST(CachePolicy, ATreeGivesTheBitsOfPlainDecoding) {
   const auto model = make_tiny_model({.layers = 6}, 2);
   for (CacheType type : {CacheType::kF16, CacheType::kInt4})
-    for (const char* policy : {"sink:size=64", "ladder:size=96,span=2,overlap=1"}) {
+    for (const char* policy : {"sink:size=64", "ladder:size=96,span=2,overlap=1,batch=16"}) {
       Fed plain(model, policy, type), tree(model, policy, type);
       // Drafts move the moment at which slots are dropped: this is about the calls between two such moments.
       const auto slots = [&] { return dynamic_cast<SequenceCache&>(*plain.sequence).slots(0); };

@@ -21,7 +21,7 @@ constexpr CachePolicyOption kOptions[] = {
      .fallback = -1,
      .min = -1,
      .max = 4096},
-    {.name = "batch", .help = "Slots freed at once, at least", .fallback = 16, .min = 1, .max = 4096},
+    {.name = "batch", .help = "Slots freed at once, at least", .fallback = 1, .min = 1, .max = 4096},
 };
 
 struct Ladder {
