@@ -12,7 +12,6 @@
 #include "kinglet/store.h"
 
 namespace kinglet {
-namespace {
 
 bool same_vocabulary(const Model& a, const Model& b) {
   if (a.config().vocabulary != b.config().vocabulary || a.tokenizer().size() != b.tokenizer().size()) return false;
@@ -20,6 +19,8 @@ bool same_vocabulary(const Model& a, const Model& b) {
     if (a.tokenizer().text(id) != b.tokenizer().text(id)) return false;
   return true;
 }
+
+namespace {
 
 Result<std::shared_ptr<DraftModel>> load_draft_model(const std::string& name, const Arguments& arguments,
                                                      const Engine& target) {

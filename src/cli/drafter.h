@@ -14,4 +14,7 @@ namespace kinglet {
 Result<void> open_drafter(const std::string& spec, const Arguments& arguments, Engine& target,
                           GenerateOptions& options);
 
+/// Whether each token id stands for the same text in both.
+bool same_vocabulary(const Model& a, const Model& b);
+
 }  // namespace kinglet

@@ -18,6 +18,7 @@
 #include "cli/drafter.h"
 #include "cli/generation.h"
 #include "cli/output.h"
+#include "cli/pair.h"
 #include "decode/prompt.h"
 #include "kinglet/generate.h"
 #include "kinglet/measure.h"
@@ -170,6 +171,7 @@ Result<void> run_one(const Arguments& arguments) {
   KINGLET_TRY(Session session, open_session(arguments));
   GenerateRequest request;
   KINGLET_TRY(request.prompt, session.prompts->from_text(text, arguments.text("system")));
+  if (arguments.given("with")) return run_pair(arguments, *session.engine, request.prompt, session.load_ms);
   request.options = session.options;
   session.constrain(request);
   const bool json = arguments.flag("json"), terminal = isatty(STDOUT_FILENO) != 0;
@@ -274,7 +276,7 @@ Result<void> run(const Arguments& arguments) {
   return arguments.given("prompts") ? run_many(arguments) : run_one(arguments);
 }
 
-constexpr std::span<const OptionSpec> kSets[] = {kOptions};
+const std::span<const OptionSpec> kSets[] = {kOptions, pair_options()};
 constexpr std::string_view kExamples[] = {
     "kinglet run smollm2-135m-instruct \"Why is the sky blue?\"",
     "git diff | kinglet run qwen2.5-coder-0.5b-instruct --system \"Write a commit message.\"  # the prompt from a pipe",
