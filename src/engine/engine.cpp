@@ -168,12 +168,23 @@ Result<void> ModelEngine::check_call(const ForwardCall& call) const {
   return {};
 }
 
+/// Whether each row continues the row of its sequence before it, whatever the call says.
+bool is_chain(const ForwardCall& call) {
+  if (!call.tree) return true;
+  for (std::size_t i = 0; i < call.rows.size(); ++i) {
+    std::int32_t before = std::int32_t(i) - 1;
+    while (before >= 0 && call.rows[std::size_t(before)].sequence != call.rows[i].sequence) --before;
+    if (call.rows[i].parent != before) return false;
+  }
+  return true;
+}
+
 Result<void> ModelEngine::forward(const ForwardCall& call) {
   KINGLET_CHECK(check_call(call));
   if (call.rows.empty()) return {};
   const int end = call.layer_end < 0 ? int(model_->config().layers) : call.layer_end;
   const bool whole = call.layer_begin == 0 && end == int(model_->config().layers);
-  if (pruner_ && !prunes_ && whole && call.hooks == nullptr && call.commit && !call.tree) {
+  if (pruner_ && !prunes_ && whole && call.hooks == nullptr && call.commit && is_chain(call)) {
     prunes_ = true;  // its own calls come here too
     auto done = pruner_->forward(*this, call);
     prunes_ = false;

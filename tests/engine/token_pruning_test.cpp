@@ -101,9 +101,11 @@ TEST(TokenPruning, SequencesOfOneCallDoNotMeetAndForksGoOnAlike) {
   auto second = both.engine->new_sequence().value();
   std::vector<Row> rows;
   std::vector<TokenId> ids;
+  // Chains that name their parents, as the generation loop gives them.
   for (int i = 0; i < 100; ++i) {
-    rows.push_back({both.sequence.get(), i}), ids.push_back(i * 37 % 100);
-    if (i < 80) rows.push_back({second.get(), i}), ids.push_back(i * 11 % 100);
+    const auto at = static_cast<std::int32_t>(rows.size());
+    rows.push_back({both.sequence.get(), i, i == 0 ? -1 : i < 81 ? at - 2 : at - 1}), ids.push_back(i * 37 % 100);
+    if (i < 80) rows.push_back({second.get(), i, i == 0 ? -1 : at - 1}), ids.push_back(i * 11 % 100);
   }
   std::vector<float> logits(100);
   const std::int32_t wanted = 179;
