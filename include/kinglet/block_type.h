@@ -60,16 +60,8 @@ struct BlockType {
   /// Null where Kinglet only reads the type.
   void (*encode)(const float* values, std::size_t blocks, const float* importance, std::byte* out) = nullptr;
 
-  /// Rounding with error compensation inside one block (GPTQ, arXiv 2210.17323, with the whole block as its "group").
-  /// All arrays are in coding order: entry j belongs to column coding_order[j % 32] + j / 32 * 32 of the block.
-  /// After column j was rounded with the error e = value - rounded, the later columns c of the block are reduced by
-  /// e * feedback[j * block_values + c], so with GPTQ's U (upper Cholesky factor of
-  /// the inverse Hessian) feedback[j][c] = U[j][c] / U[j][j]. Minimises sum weight[j] * e[j]^2 (GPTQ: 1 / U[j][j]^2)
-  /// over all codes and scales, as far as a search can. errors[j] = e[j] (for the columns after the block). Null for
-  /// types whose columns can be rounded one by one.
-  void (*encode_compensated)(const float* values, const float* feedback, const float* weights, std::byte* out,
-                             float* errors) = nullptr;
-  const std::uint8_t* coding_order = nullptr;  ///< 32 entries; null: ascending
+  /// Types whose codes depend on those before: coding position j of each 32 values holds column coding_order[j].
+  const std::uint8_t* coding_order = nullptr;  ///< 32 entries; null: no such order
 
   /// Trellis types: block by block of 32 values, trellis_bits * 4 bytes of codes and a scale byte (trellis.h).
   void (*trellis_parts)(const std::byte* data, std::size_t blocks, std::byte* codes, std::uint8_t* scales) = nullptr;

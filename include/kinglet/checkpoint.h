@@ -22,8 +22,12 @@ struct TensorInfo {
   std::string name;  ///< GGUF name: "blk.0.attn_q.weight"
   const BlockType* type = nullptr;
   std::vector<std::int64_t> shape;  ///< outermost first: a matrix is [rows (outputs), columns (inputs)]
-  std::uint64_t bytes = 0;
+  std::uint64_t bytes = 0;          ///< of data()
+  std::string codec = {};           ///< how it lies in the file where data() has to decode it ("BF16-H"); "": as it is
+  std::uint64_t stored_bytes = 0;   ///< in the file, where there is a codec
 
+  std::uint64_t file_bytes() const { return codec.empty() ? bytes : stored_bytes; }
+  std::string_view stored_type() const { return codec.empty() ? type->name : std::string_view(codec); }
   std::int64_t columns() const { return shape.empty() ? 1 : shape.back(); }
   std::int64_t rows() const;  ///< product of all but the last
   std::int64_t elements() const { return rows() * columns(); }
@@ -41,6 +45,7 @@ class Checkpoint {
   virtual ~Checkpoint() = default;
   virtual const Metadata& metadata() const = 0;
   virtual std::span<const TensorInfo> tensors() const = 0;
+  /// The blocks of `type`: mapped, or decoded into memory where the tensor has a codec. kCorrupt where that fails.
   virtual Result<TensorData> data(const TensorInfo& tensor) const = 0;
   virtual std::string_view format() const = 0;  ///< "gguf" or "safetensors"
   virtual std::string_view path() const = 0;
@@ -66,6 +71,8 @@ class GgufWriter {
     std::string name;
     const BlockType* type;
     std::vector<std::int64_t> shape;
+    std::string codec = {};  ///< as TensorInfo::codec: then `stored_bytes` are written, already coded
+    std::uint64_t stored_bytes = 0;
   };
   static Result<std::unique_ptr<GgufWriter>> create(const std::string& path, const Metadata& metadata,
                                                     std::vector<Plan> plans);

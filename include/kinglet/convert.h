@@ -17,6 +17,7 @@ struct ConvertOptions {
   /// rows are not whole blocks of the type gets the smallest type of at least as many bits that fits.
   std::string type;
   std::string format = "gguf";  ///< "gguf": a file; "safetensors": a Hugging Face folder
+  bool lossless = false;        ///< entropy-code the bf16 and f16 matrices (gguf only): the same values in fewer bytes
   int threads = 0;              ///< 0: all cores
   std::function<void(std::uint64_t done, std::uint64_t total)> progress;  ///< source bytes; may be empty
   std::function<bool()> cancelled;                                        ///< asked between steps; may be empty

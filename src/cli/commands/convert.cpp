@@ -36,6 +36,7 @@ Result<void> run(const Arguments& arguments) {
   ConvertOptions options;
   options.type = arguments.text("type");
   options.format = arguments.text("format");
+  options.lossless = arguments.flag("lossless");
   if (arguments.given("threads")) options.threads = static_cast<int>(arguments.integer("threads"));
   ProgressBar bar(arguments.flag("quiet"));
   options.progress = [&](std::uint64_t done, std::uint64_t total) {
@@ -60,6 +61,9 @@ constexpr OptionSpec kOptions[] = {
      .placeholder = "T",
      .help = "Number type of the matrices: f32, f16, bf16, q8_0, q6_k, q5_k, q4_k, q4_0, ... Without it they stay as "
              "they are"},
+    {.name = "lossless",
+     .kind = OptionKind::kFlag,
+     .help = "Store bf16 and f16 matrices entropy-coded: about 70 % of bf16's bytes, the same values bit for bit"},
     {.name = "format",
      .kind = OptionKind::kChoice,
      .placeholder = "FORMAT",

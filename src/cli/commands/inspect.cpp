@@ -39,8 +39,10 @@ Result<void> print_as_json(const Checkpoint& checkpoint) {
   for (const auto& [key, value] : checkpoint.metadata().entries()) metadata.emplace(key, to_json(value));
   Json tensors = Json::array();
   for (const TensorInfo& tensor : checkpoint.tensors())
-    tensors.push_back(
-        {{"name", tensor.name}, {"type", tensor.type->name}, {"shape", tensor.shape}, {"bytes", tensor.bytes}});
+    tensors.push_back({{"name", tensor.name},
+                       {"type", tensor.stored_type()},
+                       {"shape", tensor.shape},
+                       {"bytes", tensor.file_bytes()}});
   return print_json({{"format", checkpoint.format()},
                      {"architecture", checkpoint.architecture()},
                      {"metadata", std::move(metadata)},
@@ -99,11 +101,11 @@ std::string type_table(std::span<const TensorInfo> tensors) {
   };
   std::vector<Row> rows;
   for (const TensorInfo& tensor : tensors) {
-    auto row = std::find_if(rows.begin(), rows.end(), [&](const Row& r) { return r.type == tensor.type->name; });
-    if (row == rows.end()) row = rows.insert(rows.end(), Row{tensor.type->name});
+    auto row = std::find_if(rows.begin(), rows.end(), [&](const Row& r) { return r.type == tensor.stored_type(); });
+    if (row == rows.end()) row = rows.insert(rows.end(), Row{tensor.stored_type()});
     ++row->tensors;
     row->values += static_cast<std::uint64_t>(tensor.elements());
-    row->bytes += tensor.bytes;
+    row->bytes += tensor.file_bytes();
   }
   std::sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.bytes > b.bytes; });
   std::string text = "\n  type      tensors  parameters      bytes      bits\n";
@@ -121,8 +123,9 @@ std::string tensor_table(std::span<const TensorInfo> tensors) {
   for (const TensorInfo& tensor : tensors) width = std::max(width, std::min<std::size_t>(60, tensor.name.size()));
   std::string text = "\n  " + padded("name", width) + "  type    bytes      shape\n";
   for (const TensorInfo& tensor : tensors)
-    text += "  " + padded(escape_for_terminal(tensor.name), width) + "  " + padded(std::string(tensor.type->name), 8) +
-            padded(format_bytes(tensor.bytes), 11) + shape_text(tensor) + "\n";
+    text += "  " + padded(escape_for_terminal(tensor.name), width) + "  " +
+            padded(std::string(tensor.stored_type()), 8) + padded(format_bytes(tensor.file_bytes()), 11) +
+            shape_text(tensor) + "\n";
   return text;
 }
 

@@ -3,11 +3,14 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstdio>
 
 #include "base/thread_pool.h"
 #include "base/try.h"
 #include "model/format/convert_parts.h"
+#include "model/format/native_types.h"
 #include "model/format/validate.h"
+#include "tensor/codec/float_codec.h"
 
 namespace kinglet {
 namespace {
@@ -53,9 +56,9 @@ BitCounts count_bits(std::span<const TensorInfo> tensors) {
   BitCounts counts;
   for (const TensorInfo& tensor : tensors) {
     counts.parameters += static_cast<std::uint64_t>(tensor.elements());
-    bits += 8.0 * static_cast<double>(tensor.bytes);
+    bits += 8.0 * static_cast<double>(tensor.file_bytes());
     if (!tensor.name.starts_with("blk.")) continue;
-    layer_bits += 8.0 * static_cast<double>(tensor.bytes);
+    layer_bits += 8.0 * static_cast<double>(tensor.file_bytes());
     layer_parameters += static_cast<double>(tensor.elements());
   }
   if (counts.parameters > 0) counts.bits_per_weight = bits / static_cast<double>(counts.parameters);
@@ -117,6 +120,12 @@ Result<void> ConvertProgress::advance(std::uint64_t done_in_tensor) {
   return {};
 }
 
+FloatKind kind_of(const BlockType& type) { return type.name == "BF16" ? FloatKind::kBfloat16 : FloatKind::kFloat16; }
+
+std::span<const std::uint16_t> numbers_in(const std::vector<std::byte>& bytes) {
+  return {reinterpret_cast<const std::uint16_t*>(bytes.data()), bytes.size() / sizeof(std::uint16_t)};
+}
+
 Result<void> write_tensors(const Checkpoint& from, const std::vector<WrittenTensor>& tensors, ThreadPool& pool,
                            ConvertProgress& progress, ConvertReport& report,
                            const std::function<Result<void>(std::span<const std::byte>)>& sink) {
@@ -141,7 +150,19 @@ Result<void> write_tensors(const Checkpoint& from, const std::vector<WrittenTens
       return progress.advance(static_cast<std::uint64_t>(static_cast<double>(info.bytes) *
                                                          (static_cast<double>(written) / static_cast<double>(whole))));
     };
-    KINGLET_TRY(const StreamResult result, stream_tensor(stream, pool, counted, step));
+    std::vector<std::byte> whole_tensor;
+    const auto collected = [&](std::span<const std::byte> bytes) -> Result<void> {
+      written += bytes.size();
+      whole_tensor.insert(whole_tensor.end(), bytes.begin(), bytes.end());
+      return {};
+    };
+    const bool coded = !tensor.codec.empty();
+    KINGLET_TRY(const StreamResult result,
+                coded ? stream_tensor(stream, pool, collected, step) : stream_tensor(stream, pool, counted, step));
+    if (coded) {
+      KINGLET_TRY(const auto code, encode_floats(kind_of(*tensor.to), numbers_in(whole_tensor)));
+      KINGLET_CHECK(sink(code));
+    }
     if (!result.lossless) report.lossless = false;
     if (result.overflows > 0)
       report.notes.push_back(std::to_string(result.overflows) + " values of " + printable(info.name) +
@@ -153,6 +174,46 @@ Result<void> write_tensors(const Checkpoint& from, const std::vector<WrittenTens
 }
 
 namespace {
+
+// Finds what coding would give: sizes must be known before the first tensor is written. The tensors are coded again
+// then, so that only one is in memory at a time.
+Result<void> plan_codes(const Checkpoint& from, ThreadPool& pool, std::vector<WrittenTensor>& tensors,
+                        std::vector<GgufWriter::Plan>& plans, ConvertReport& report) {
+  std::uint64_t plain = 0, coded = 0;
+  double bound = 0;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const char* codec = float_codec(*tensors[i].to);
+    const TensorInfo& info = *tensors[i].info;
+    if (!codec || info.shape.size() < 2) continue;
+    KINGLET_TRY(const TensorData data, from.data(info));
+    std::vector<std::byte> bytes;
+    KINGLET_CHECK(stream_tensor(
+        {&info, data.bytes, tensors[i].to, 0}, pool,
+        [&](std::span<const std::byte> piece) -> Result<void> {
+          bytes.insert(bytes.end(), piece.begin(), piece.end());
+          return {};
+        },
+        [] { return Result<void>(); }));
+    const FloatCodeSize size = float_code_size(kind_of(*tensors[i].to), numbers_in(bytes));
+    if (size.bytes >= bytes.size()) continue;
+    tensors[i].codec = plans[i].codec = codec;
+    plans[i].stored_bytes = size.bytes;
+    plain += bytes.size();
+    coded += size.bytes;
+    bound += static_cast<double>(bytes.size() / 2) * (8 + size.entropy_bits) / 8;
+    from.release(info, 0, info.bytes);
+  }
+  if (coded == 0) {
+    report.notes.push_back("there is nothing to code without loss: that needs bf16 or f16 matrices (--type bf16)");
+    return {};
+  }
+  char text[160];
+  std::snprintf(text, sizeof text, "coded matrices take %.2f %% of %llu bytes (%.2f %% of what their entropy allows)",
+                100.0 * static_cast<double>(coded) / static_cast<double>(plain), static_cast<unsigned long long>(plain),
+                100.0 * static_cast<double>(coded) / bound);
+  report.notes.push_back(text);
+  return {};
+}
 
 Result<ConvertReport> convert_to_gguf(const Checkpoint& from, const std::string& output, const BlockType* type,
                                       const ConvertOptions& options) {
@@ -176,6 +237,12 @@ Result<ConvertReport> convert_to_gguf(const Checkpoint& from, const std::string&
   if (type && file_type(type->name) >= 0) metadata.set_integer("general.file_type", file_type(type->name));
   if (type && file_type(type->name) < 0) metadata.erase("general.file_type");
   if (type && blocks) metadata.set_integer("general.quantization_version", 2);
+  ThreadPool pool(options.threads);
+  if (options.lossless) KINGLET_CHECK(plan_codes(from, pool, tensors, writer_plans, report));
+  for (std::size_t i = 0; i < infos.size(); ++i) {
+    infos[i].codec = writer_plans[i].codec;
+    infos[i].stored_bytes = writer_plans[i].stored_bytes;
+  }
   report.bytes = GgufWriter::predicted_bytes(metadata, writer_plans);
   auto created = GgufWriter::create(output, metadata, writer_plans);
   if (!created) {
@@ -184,7 +251,6 @@ Result<ConvertReport> convert_to_gguf(const Checkpoint& from, const std::string&
     return tl::unexpected(std::move(error));
   }
   const auto writer = std::move(*created);
-  ThreadPool pool(options.threads);
   ConvertProgress progress(from, options);
   KINGLET_CHECK(write_tensors(from, tensors, pool, progress, report,
                               [&](std::span<const std::byte> bytes) { return writer->write(bytes); }));

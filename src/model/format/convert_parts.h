@@ -35,8 +35,9 @@ class ConvertProgress {
 struct WrittenTensor {
   const TensorInfo* info;
   const BlockType* to;
-  float add;           ///< added to every value
-  std::int64_t heads;  ///< above 0: rows of so many heads go from neighbouring pairs to half-splits
+  float add;               ///< added to every value
+  std::int64_t heads;      ///< above 0: rows of so many heads go from neighbouring pairs to half-splits
+  std::string codec = {};  ///< as TensorInfo::codec
 };
 Result<void> write_tensors(const Checkpoint& from, const std::vector<WrittenTensor>& tensors, ThreadPool& pool,
                            ConvertProgress& progress, ConvertReport& report,

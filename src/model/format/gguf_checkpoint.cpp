@@ -6,6 +6,7 @@
 #include "base/limits.h"
 #include "base/try.h"
 #include "model/format/gguf.h"
+#include "model/format/native_types.h"
 #include "model/format/validate.h"
 
 namespace kinglet {
@@ -42,11 +43,21 @@ class GgufCheckpoint final : public Checkpoint {
   Result<TensorData> data(const TensorInfo& tensor) const override {
     KINGLET_TRY(const Location* location, locate(tensor));
     const Source& source = sources_[location->source];
+    if (!tensor.codec.empty()) {
+      auto decoded = decode_stored(tensor, source.bytes.subspan(location->offset, tensor.stored_bytes));
+      if (!decoded) {
+        Error error = std::move(decoded).error();
+        error.place = path_;
+        return tl::unexpected(std::move(error));
+      }
+      const auto owner = std::make_shared<const std::vector<std::byte>>(std::move(*decoded));
+      return TensorData{*owner, owner};
+    }
     return TensorData{source.bytes.subspan(location->offset, tensor.bytes), source.owner};
   }
   void release(const TensorInfo& tensor, std::uint64_t begin, std::uint64_t end) const override {
     auto location = locate(tensor);
-    if (!location || begin >= std::min(end, tensor.bytes)) return;
+    if (!location || begin >= std::min(end, tensor.bytes) || !tensor.codec.empty()) return;
     const Source& source = sources_[(*location)->source];
     if (source.file) source.file->release((*location)->offset + begin, std::min(end, tensor.bytes) - begin);
   }
@@ -64,7 +75,7 @@ class GgufCheckpoint final : public Checkpoint {
   Result<const Location*> locate(const TensorInfo& tensor) const {
     const TensorInfo* mine = &tensor;
     if (mine < tensors_.data() || mine >= tensors_.data() + tensors_.size()) mine = find(tensor.name);
-    if (!mine || mine->bytes != tensor.bytes)
+    if (!mine || mine->bytes != tensor.bytes || mine->stored_bytes != tensor.stored_bytes)
       return fail(ErrorCode::kNotFound, "there is no tensor '" + printable(tensor.name) + "'", "", path_);
     return &locations_[static_cast<std::size_t>(mine - tensors_.data())];
   }

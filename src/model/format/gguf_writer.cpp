@@ -71,7 +71,7 @@ Result<std::vector<std::uint64_t>> sizes_of(const std::vector<GgufWriter::Plan>&
     if (plan.type->is_native && fitting_block_type(*plan.type, plan.shape.back()) != plan.type)
       return fail(ErrorCode::kInvalidArgument, quoted + " has another block length than its rows ask for");
     KINGLET_TRY(const std::uint64_t size, tensor_bytes(plan.name, *plan.type, plan.shape));
-    sizes.push_back(size);
+    sizes.push_back(plan.codec.empty() ? size : plan.stored_bytes);
   }
   return sizes;
 }
@@ -128,8 +128,10 @@ std::string gguf_header(const Metadata& given, const std::vector<GgufWriter::Pla
     put_string(out, plan.name);
     std::uint64_t rows = 1;
     for (std::size_t d = 0; d + 1 < plan.shape.size(); ++d) rows *= static_cast<std::uint64_t>(plan.shape[d]);
-    const std::uint64_t bytes = rows * plan.type->row_bytes(static_cast<std::uint64_t>(plan.shape.back()));
-    if (plan.type->is_native) {  // a row of I8
+    const std::uint64_t bytes = plan.codec.empty()
+                                    ? rows * plan.type->row_bytes(static_cast<std::uint64_t>(plan.shape.back()))
+                                    : plan.stored_bytes;
+    if (plan.type->is_native || !plan.codec.empty()) {  // a row of I8
       put<std::uint32_t>(out, 1);
       put(out, bytes);
       put(out, find_block_type("I8")->gguf_id);
@@ -161,7 +163,7 @@ std::uint64_t GgufWriter::predicted_bytes(const Metadata& metadata, const std::v
   std::uint64_t size = gguf_header(metadata, plans, alignment ? *alignment : kGgufAlignment).size();
   for (const Plan& plan : plans)
     if (auto bytes = tensor_bytes(plan.name, *plan.type, plan.shape))
-      size += padded(*bytes, alignment ? *alignment : kGgufAlignment);
+      size += padded(plan.codec.empty() ? *bytes : plan.stored_bytes, alignment ? *alignment : kGgufAlignment);
   return size;
 }
 

@@ -6,12 +6,13 @@
 #include "base/limits.h"
 #include "base/try.h"
 #include "model/format/validate.h"
+#include "tensor/codec/float_codec.h"
 
 namespace kinglet {
 namespace {
 
 std::string entry_of(const GgufWriter::Plan& plan) {
-  std::string text(plan.type->name);
+  std::string text(plan.codec.empty() ? plan.type->name : std::string_view(plan.codec));
   for (std::size_t d = 0; d < plan.shape.size(); ++d) text += (d == 0 ? " " : "x") + std::to_string(plan.shape[d]);
   return text + " " + plan.name;
 }
@@ -43,11 +44,26 @@ bool parse(std::string_view text, Entry& entry) {
   return false;
 }
 
+Result<void> apply_codec(const Entry& entry, TensorInfo& tensor) {
+  const BlockType* type = find_block_type(entry.type.substr(0, entry.type.size() - 2));
+  KINGLET_TRY(const std::uint64_t bytes, tensor_bytes(tensor.name, *type, entry.shape));
+  if (bytes / 2 > tensor.bytes)  // each number keeps a byte of its own
+    return fail(ErrorCode::kCorrupt, "tensor '" + printable(tensor.name) + "' is too short for its shape");
+  tensor.codec = entry.type;
+  tensor.stored_bytes = tensor.bytes;
+  tensor.bytes = bytes;
+  tensor.type = type;
+  tensor.shape = entry.shape;
+  return {};
+}
+
 Result<void> apply(const Entry& entry, TensorInfo& tensor) {
   const std::string quoted = "tensor '" + printable(tensor.name) + "'";
-  if (tensor.type->is_native) return fail(ErrorCode::kCorrupt, quoted + " stands twice in kinglet.codec");
+  if (tensor.type->is_native || !tensor.codec.empty())
+    return fail(ErrorCode::kCorrupt, quoted + " stands twice in kinglet.codec");
   if (tensor.type->name != "I8" || tensor.shape.size() != 1)
     return fail(ErrorCode::kCorrupt, quoted + " has a type of Kinglet's own, but is not stored as a row of I8");
+  if (entry.type == "BF16-H" || entry.type == "F16-H") return apply_codec(entry, tensor);
   const BlockType* family = find_block_type(entry.type);
   if (!family || !family->is_native)
     return fail(ErrorCode::kUnsupported, quoted + " has the type '" + printable(entry.type) + "', which is not known",
@@ -67,10 +83,27 @@ Result<void> apply(const Entry& entry, TensorInfo& tensor) {
 
 }  // namespace
 
+const char* float_codec(const BlockType& type) {
+  return type.name == "BF16" ? "BF16-H" : type.name == "F16" ? "F16-H" : nullptr;
+}
+
+Result<std::vector<std::byte>> decode_stored(const TensorInfo& tensor, std::span<const std::byte> stored) {
+  const FloatKind kind = tensor.type->name == "BF16" ? FloatKind::kBfloat16 : FloatKind::kFloat16;
+  auto code = FloatCode::open(stored, kind, static_cast<std::uint64_t>(tensor.elements()));
+  std::vector<std::byte> bytes(code ? tensor.bytes : 0);
+  Result<void> done;
+  if (code)
+    done = code->decode_all({reinterpret_cast<std::uint16_t*>(bytes.data()), bytes.size() / sizeof(std::uint16_t)});
+  if (code && done) return bytes;
+  Error error = code ? std::move(done).error() : std::move(code).error();
+  error.message = "tensor '" + printable(tensor.name) + "': " + error.message;
+  return tl::unexpected(std::move(error));
+}
+
 Metadata with_native_types(const Metadata& metadata, const std::vector<GgufWriter::Plan>& plans) {
   std::vector<std::string> entries;
   for (const GgufWriter::Plan& plan : plans)
-    if (plan.type && plan.type->is_native) entries.push_back(entry_of(plan));
+    if (plan.type && (plan.type->is_native || !plan.codec.empty())) entries.push_back(entry_of(plan));
   if (entries.empty()) return metadata;
   Metadata result = metadata;
   const auto architecture = result.string_or("general.architecture", "");

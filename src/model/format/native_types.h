@@ -1,9 +1,11 @@
-// Tensors in Kinglet's own types inside GGUF, which has no numbers for them: each is a row of I8 values, and the key
-// kinglet.codec (an array of strings, "K3 576x1536 blk.0.ffn_down.weight": type, shape with the outermost dimension
-// first, name) says what they mean. general.architecture is "kinglet-ARCH" then, so that other readers refuse the file
-// by name.
+// Tensors in Kinglet's own types, and entropy-coded ones, inside GGUF, which has no numbers for them: each is a row of
+// I8 values, and the key kinglet.codec (an array of strings, "K3 576x1536 blk.0.ffn_down.weight": type, shape with the
+// outermost dimension first, name) says what they mean. general.architecture is "kinglet-ARCH" then, so that other
+// readers refuse the file by name.
 #pragma once
 
+#include <cstddef>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -13,6 +15,11 @@ namespace kinglet {
 
 inline constexpr std::string_view kCodecKey = "kinglet.codec";
 inline constexpr std::string_view kNativePrefix = "kinglet-";
+
+/// Codecs of numbers that stay what they are: "BF16-H", "F16-H" (tensor/codec/float_codec.h); null for other types.
+const char* float_codec(const BlockType& type);
+/// The numbers of a coded tensor as bytes of its type.
+Result<std::vector<std::byte>> decode_stored(const TensorInfo& tensor, std::span<const std::byte> stored);
 
 /// The metadata as it is written for these tensors: unchanged where all have a standard type.
 Metadata with_native_types(const Metadata& metadata, const std::vector<GgufWriter::Plan>& plans);
