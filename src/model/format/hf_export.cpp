@@ -143,6 +143,7 @@ Result<Export> plan_export(const Architecture& architecture, const Checkpoint& f
         return fail(ErrorCode::kCorrupt, "tensor '" + printable(plan.info->name) + "' does not divide into heads");
     }
     TensorInfo info = *plan.info;
+    info.codec.clear();  // it is written plainly
     info.type = to;
     info.bytes = to->row_bytes(static_cast<std::uint64_t>(info.elements()));
     result.written.push_back(written);
