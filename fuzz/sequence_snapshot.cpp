@@ -1,9 +1,12 @@
 // A sequence's snapshot from memory, under a checksum that fits. Oracle: what is accepted lies within the context, can
 // be cut, continued and written, and what was written restores to the same bytes.
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <numeric>
 #include <string>
+#include <vector>
 
 #include "base/sha256.h"
 #include "engine/cache/sequence_cache.h"
@@ -43,14 +46,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     require(sequence.length() == 0 && sequence.bytes() == 0);
     return 0;
   }
-  require(sequence.length(0) <= 2000 && sequence.length(1) <= 2000);
+  for (int layer = 0; layer < 2; ++layer) require(sequence.slots(layer) <= 2000 && sequence.seen(layer) <= 2000);
   const std::string written = sequence.snapshot().value();
   SequenceCache other(store, shape);
   require(other.restore(written).has_value());
   require(other.snapshot().value() == written);
   auto copy = other.fork();
   require(copy.has_value());
-  if (other.reserve(0, 2, 40)) other.commit(0, 2, 40);
+  std::vector<std::int32_t> next(40);
+  std::iota(next.begin(), next.end(), static_cast<std::int32_t>(std::max(other.seen(0), other.seen(1))));
+  if (other.reserve(0, 2, next)) other.commit(0, 2);
   (void)other.truncate(other.length() / 2);
   require((*copy)->snapshot().value() == written);
   return 0;
