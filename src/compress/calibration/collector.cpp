@@ -104,6 +104,7 @@ std::vector<InputStatistics> from_file(const std::string& path) {
     for (auto* part : {&point.low, &point.high, &point.mean_square, &point.moment}) {
       const std::size_t count = part != &point.moment ? inputs : header[3] != 0 ? inputs * inputs : 0;
       if ((bytes.size() - at) / sizeof(float) < count) return {};
+      if (count == 0) continue;
       part->resize(count);
       std::memcpy(part->data(), bytes.data() + at, count * sizeof(float));
       at += count * sizeof(float);
