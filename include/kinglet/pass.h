@@ -25,7 +25,7 @@ enum class PassOptionKind { kText, kInteger, kNumber, kFlag, kChoice, kMap, kLis
 struct PassOption {
   std::string_view name;
   PassOptionKind kind = PassOptionKind::kText;
-  std::string_view placeholder = {};
+  std::string_view value_name = {};
   std::string_view help = {};
   std::string_view fallback = {};  ///< the value where the recipe has none; "": none
   double min = -1e300, max = 1e300;

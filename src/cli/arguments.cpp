@@ -153,7 +153,7 @@ class Parser {
     if (option.kind == OptionKind::kFlag) return store(option, "1");
     if (next_ == words_.size())
       return fail(ErrorCode::kInvalidArgument,
-                  "--" + std::string(option.name) + " expects a value (" + std::string(option.placeholder) +
+                  "--" + std::string(option.name) + " expects a value (" + std::string(option.value_name) +
                       ") and none follows",
                   "See: kinglet " + std::string(command_.name) + " --help");
     return store(option, words_[next_++]);
@@ -198,7 +198,7 @@ std::span<const OptionSpec> common_options() {
       {.name = "threads",
        .letter = 't',
        .kind = OptionKind::kInteger,
-       .placeholder = "N",
+       .value_name = "N",
        .help = "Threads to compute with (without it: one a physical core)",
        .min = 1,
        .max = 1024},

@@ -21,7 +21,7 @@ struct OptionSpec {
   std::string_view name;  ///< "max-tokens" is --max-tokens
   char letter = 0;        ///< 'n' is also -n
   OptionKind kind = OptionKind::kText;
-  std::string_view placeholder = {};  ///< "N" in help
+  std::string_view value_name = {};  ///< "N" in help
   std::string_view help = {};
   std::string_view fallback = {};  ///< shown in help and used when absent; empty: none
   double min = -1e300, max = 1e300;

@@ -15,16 +15,16 @@ namespace {
 constexpr std::uint64_t kMostGrammarBytes = 64u << 20;
 
 constexpr OptionSpec kOptions[] = {
-    {.name = "schema", .kind = OptionKind::kFile, .placeholder = "F", .help = "Answer with JSON of this JSON Schema"},
+    {.name = "schema", .kind = OptionKind::kFile, .value_name = "F", .help = "Answer with JSON of this JSON Schema"},
     {.name = "grammar",
      .kind = OptionKind::kFile,
-     .placeholder = "F",
+     .value_name = "F",
      .help = "Answer with a text of this GBNF grammar"},
-    {.name = "regex", .placeholder = "R", .help = "Answer with a text that matches as a whole"},
-    {.name = "choice", .placeholder = "A,B", .help = "Answer with one of these texts"},
+    {.name = "regex", .value_name = "R", .help = "Answer with a text that matches as a whole"},
+    {.name = "choice", .value_name = "A,B", .help = "Answer with one of these texts"},
     {.name = "tags",
      .kind = OptionKind::kFile,
-     .placeholder = "F",
+     .value_name = "F",
      .help = "Answer freely, but hold to a schema between tags (tool calls; see docs/structured-output.md)"},
     {.name = "any-order", .kind = OptionKind::kFlag, .help = "With --schema: properties in any order"},
     {.name = "compact", .kind = OptionKind::kFlag, .help = "With --schema: no white space between the tokens of JSON"},

@@ -70,7 +70,7 @@ std::string option_heading(const OptionSpec& option) {
   std::string text = option.letter != 0 ? std::string("-") + option.letter + ", " : std::string();
   text += "--" + std::string(option.name);
   if (option.kind != OptionKind::kFlag)
-    text += " " + (option.placeholder.empty() ? std::string("VALUE") : std::string(option.placeholder));
+    text += " " + (option.value_name.empty() ? std::string("VALUE") : std::string(option.value_name));
   return text;
 }
 

@@ -11,16 +11,16 @@ constexpr OptionSpec kOptions[] = {
     {.name = "max-tokens",
      .letter = 'n',
      .kind = OptionKind::kInteger,
-     .placeholder = "N",
+     .value_name = "N",
      .help = "Most tokens",
      .fallback = "512",
      .min = 0,
      .max = 1000},
-    {.name = "temperature", .kind = OptionKind::kNumber, .placeholder = "X", .fallback = "0.5", .min = 0, .max = 10},
+    {.name = "temperature", .kind = OptionKind::kNumber, .value_name = "X", .fallback = "0.5", .min = 0, .max = 10},
     {.name = "raw", .letter = 'r', .kind = OptionKind::kFlag, .help = "No template"},
     {.name = "cache", .kind = OptionKind::kChoice, .fallback = "f16", .choices = kChoices},
     {.name = "stop", .kind = OptionKind::kText, .repeatable = true},
-    {.name = "to", .kind = OptionKind::kSize, .placeholder = "SIZE"},
+    {.name = "to", .kind = OptionKind::kSize, .value_name = "SIZE"},
 };
 const std::span<const OptionSpec> kSets[] = {kOptions};
 

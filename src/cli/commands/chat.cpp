@@ -26,7 +26,7 @@ constexpr OptionSpec kOptions[] = {
     {.name = "system",
      .letter = 's',
      .kind = OptionKind::kText,
-     .placeholder = "TEXT",
+     .value_name = "TEXT",
      .help = "System message that the conversation begins with"},
 };
 constexpr std::span<const OptionSpec> kSets[] = {kOptions};

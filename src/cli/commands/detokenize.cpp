@@ -16,7 +16,7 @@ constexpr OptionSpec kOptions[] = {
     {.name = "file",
      .letter = 'f',
      .kind = OptionKind::kFile,
-     .placeholder = "F",
+     .value_name = "F",
      .help = "Read the ids from a file; - is standard input"},
     {.name = "lines", .kind = OptionKind::kFlag, .help = "Each line has the ids of one text"},
     {.name = "special", .kind = OptionKind::kFlag, .help = "Show control tokens too"},

@@ -17,7 +17,7 @@ constexpr OptionSpec kOptions[] = {
     {.name = "file",
      .letter = 'f',
      .kind = OptionKind::kFile,
-     .placeholder = "F",
+     .value_name = "F",
      .help = "Read the text from a file; - is standard input"},
     {.name = "lines", .kind = OptionKind::kFlag, .help = "With --file: each line is a text of its own"},
     {.name = "truncate", .kind = OptionKind::kFlag, .help = "Leave away what the model cannot read of a long text"},

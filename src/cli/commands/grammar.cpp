@@ -22,7 +22,7 @@ using Clock = std::chrono::steady_clock;
 constexpr OptionSpec kOptions[] = {
     {.name = "cases",
      .kind = OptionKind::kFile,
-     .placeholder = "C.jsonl",
+     .value_name = "C.jsonl",
      .help = "One {\"schema\", \"grammar\" or \"regex\": …, \"tests\": [{\"data\": …, \"valid\": …}]} a line"},
     {.name = "any-order", .kind = OptionKind::kFlag, .help = "Properties in any order"},
     {.name = "compact", .kind = OptionKind::kFlag, .help = "No white space between the tokens of JSON"},

@@ -16,7 +16,7 @@ constexpr OptionSpec kOptions[] = {
     {.name = "file",
      .letter = 'f',
      .kind = OptionKind::kFile,
-     .placeholder = "F",
+     .value_name = "F",
      .help = "Read the text from a file; - is standard input"},
     {.name = "lines", .kind = OptionKind::kFlag, .help = "Each line is a text of its own"},
     {.name = "special", .kind = OptionKind::kFlag, .help = "Read the text of special tokens as these tokens"},

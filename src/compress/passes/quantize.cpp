@@ -7,10 +7,10 @@ namespace kinglet {
 namespace {
 
 constexpr PassOption kOptions[] = {
-    {.name = "type", .placeholder = "T", .help = "Type of the matrices (q8_0, q6_k, q4_k, ...); without it they stay"},
+    {.name = "type", .value_name = "T", .help = "Type of the matrices (q8_0, q6_k, q4_k, ...); without it they stay"},
     {.name = "tensors",
      .kind = PassOptionKind::kMap,
-     .placeholder = "PATTERN: T",
+     .value_name = "PATTERN: T",
      .help = "Types of tensors by name; * stands for any text, and the last pattern that matches counts"},
 };
 
