@@ -38,28 +38,10 @@ void CharTerminal::find_universal() {
     for (const auto p : back[s])
       if (universal_[static_cast<std::size_t>(p)]) universal_[static_cast<std::size_t>(p)] = false, lost.push_back(p);
   }
-  wide_universal_.assign(count, false);
-  for (std::size_t s = 0; s < count; ++s) {
-    bool all = true;
-    for (std::size_t c = dfa_->class_of(128); c < classes && all; ++c) {
-      const std::int32_t next = dfa_->next[s * classes + c];
-      all = dfa_->cuts[c] > kLastCodePoint || (next >= 0 && universal_[static_cast<std::size_t>(next)]);
-    }
-    wide_universal_[s] = all;
-  }
 }
 
 bool CharTerminal::inside(NodeState state) const {
   return mode_ == Mode::kJson && !(state == kBeforeQuote) && !(state == kAfterQuote) && state.b == kWhole;
-}
-
-bool CharTerminal::swallows(NodeState state) const {
-  if (mode_ != Mode::kJson || state == kBeforeQuote || state == kAfterQuote) return false;
-  const std::uint64_t kind = state.b & 7;
-  if (max_ != kNoLimit || (kind != kWhole && kind != kUtf8)) return false;
-  if (!dfa_) return true;
-  const auto d = static_cast<std::size_t>(unpack(state).d);
-  return kind == kWhole ? universal_[d] : wide_universal_[d];
 }
 
 std::uint64_t CharTerminal::plain_characters(NodeState state) const {

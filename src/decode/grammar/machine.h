@@ -105,8 +105,6 @@ class CharTerminal final : public Terminal {
   bool inside(NodeState state) const;
   /// How many plain characters may still follow where any may; 0: not such a state.
   std::uint64_t plain_characters(NodeState state) const;
-  /// Whatever plain characters complete and follow what was read, they are allowed.
-  bool swallows(NodeState state) const;
   /// A state with the same allowed tokens, if none has more than `longest` characters.
   NodeState canonical(NodeState state, std::uint64_t longest) const;
   /// Sets the bits of the tokens of `plain` (all of them plain) that may follow.
@@ -131,7 +129,7 @@ class CharTerminal final : public Terminal {
   Mode mode_;
   std::uint64_t min_, max_, states_;
   std::vector<std::uint64_t> shortest_, longest_;  ///< characters to an accepting state, where lengths are bounded
-  std::vector<bool> universal_, wide_universal_;   ///< all characters (those from 128 on) lead to universal states
+  std::vector<bool> universal_;                    ///< all plain characters lead to universal states
   std::uint64_t farthest_ = 0;                     ///< the largest of shortest_
   bool endless_ = true;                            ///< every text can go on for ever
   bool empty_ = false;

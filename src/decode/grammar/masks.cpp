@@ -6,7 +6,7 @@
 namespace kinglet::grammar {
 namespace {
 
-/// A mask is put together from those of its stacks where so few of them are strings.
+/// A mask is put together from those of its strings where they are so few different ones.
 constexpr std::size_t kMostStrings = 16;
 
 void set_bit(std::vector<std::uint64_t>& bits, TokenId id, bool value = true) {
@@ -17,64 +17,83 @@ void set_bit(std::vector<std::uint64_t>& bits, TokenId id, bool value = true) {
 
 }  // namespace
 
-void Runner::walk(const Trie& trie, StateId state, Bits& bits) {
-  StateId path[TokenTrie::kLongestToken + 2];
-  path[0] = state;
+// step(node) says whether its byte may follow the bytes above it.
+template <typename Step>
+void Runner::walk(const Trie& trie, Bits& bits, Step step) {
   const std::size_t count = trie.nodes.size() - 1;
   for (std::size_t i = 0; i < count;) {
     const TrieNode& node = trie.nodes[i];
-    const StateId next = space_.step(path[node.depth], node.byte);
-    if (next == kDead) {
+    if (!step(node)) {
       i = node.end;
       continue;
     }
-    path[node.depth + 1] = next;
     for (std::uint32_t t = node.first_token; t < trie.nodes[i + 1].first_token; ++t) set_bit(bits, trie.tokens[t]);
     ++i;
   }
 }
 
-// Plain tokens stay within the string, so their part of the mask is the string's alone; the others may leave it.
-void Runner::fill_string(StateId state, const CharTerminal& string, const Frame& frame, Bits& bits) {
-  if (const std::uint64_t plain = string.plain_characters(frame.state); plain > 0) {
+void Runner::walk_states(const Trie& trie, StateId state, Bits& bits) {
+  StateId path[TokenTrie::kLongestToken + 2];
+  path[0] = state;
+  walk(trie, bits, [&](const TrieNode& node) {
+    return (path[node.depth + 1] = space_.step(path[node.depth], node.byte)) != kDead;
+  });
+}
+
+// What stays within a string is the string's alone, whoever called it.
+const Runner::Bits& Runner::string_mask(const Frame& frame, const CharTerminal& string) {
+  const std::uint64_t plain = string.plain_characters(frame.state);
+  const bool free = plain == CharTerminal::kNoLimit;  // all such strings are alike
+  const StringKey key = free ? StringKey{~NodeId{0}, {}} : StringKey{frame.node, {frame.state.a, frame.state.b}};
+  const auto [place, fresh] = string_masks_.try_emplace(key);
+  Bits& bits = place->second;
+  if (!fresh) return bits;
+  if (plain > 0) {
     const auto words = trie_.plain(plain);
     bits.assign(words.begin(), words.end());
     for (const auto& [length, id] : trie_.long_plain())
       if (length <= plain) set_bit(bits, id);
   } else {
-    const auto [place, fresh] = plain_masks_.try_emplace({frame.node, {frame.state.a, frame.state.b}});
-    if (fresh) {
-      place->second.assign(trie_.words(), 0);
-      string.allow_plain(frame.state, trie_.plain(), place->second);
-      mask_bytes_ += place->second.size() * 8 + 96;
-    }
-    bits = place->second;
+    bits.assign(trie_.words(), 0);
+    string.allow_plain(frame.state, trie_.plain(), bits);
   }
-  walk(trie_.special(), state, bits);
+  NodeState path[TokenTrie::kLongestToken + 2];
+  path[0] = frame.state;
+  walk(trie_.inner(), bits,
+       [&](const TrieNode& node) { return string.step(path[node.depth], node.byte, path[node.depth + 1]); });
+  mask_bytes_ += bits.size() * 8 + 96;
+  return bits;
 }
 
 void Runner::fill(StateId state, Bits& bits) {
-  strings_.clear(), others_.clear();
+  strings_.clear(), others_.clear(), keys_.clear();
   for (const std::uint32_t top : space_.tops(state)) {
+    const Frame& frame = space_.frame(top);
     const CharTerminal* string = space_.terminal(top).json_string();
-    (string != nullptr && string->inside(space_.frame(top).state) ? strings_ : others_).push_back(top);
-  }
-  if (strings_.size() == 1 && others_.empty()) {
-    const Frame frame = space_.frame(strings_[0]);
-    fill_string(state, *space_.terminal(strings_[0]).json_string(), frame, bits);
-    return;
+    if (string == nullptr || !string->inside(frame.state)) {
+      others_.push_back(top);
+      continue;
+    }
+    strings_.push_back(top);
+    keys_.insert({frame.node, {frame.state.a, frame.state.b}});
   }
   bits.assign(trie_.words(), 0);
-  if (strings_.empty() || strings_.size() > kMostStrings) {
-    walk(trie_.all(), state, bits);
+  if (strings_.empty() || keys_.size() > kMostStrings) {
+    walk_states(trie_.all(), state, bits);
     return;
   }
-  const std::vector<std::uint32_t> strings = strings_, others = others_;
-  if (!others.empty()) walk(trie_.all(), space_.subset(others), bits);
-  for (const std::uint32_t top : strings) {
-    const Mask& one = mask_of(space_.subset({&top, 1}));
-    for (std::size_t word = 0; word < bits.size(); ++word) bits[word] |= one.bits[word];
+  for (const std::uint32_t top : strings_) {
+    const Frame& frame = space_.frame(top);
+    if (keys_.erase({frame.node, {frame.state.a, frame.state.b}}) == 0) continue;
+    const Bits& one = string_mask(frame, *space_.terminal(top).json_string());
+    for (std::size_t word = 0; word < bits.size(); ++word) bits[word] |= one[word];
   }
+  if (others_.empty()) {
+    walk_states(trie_.leaving(), state, bits);
+    return;
+  }
+  walk_states(trie_.leaving(), space_.subset(strings_), bits);
+  walk_states(trie_.all(), space_.subset(others_), bits);
 }
 
 // The mask came from a state that is alike for tokens of at most kCommonBytes.

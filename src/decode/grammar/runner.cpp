@@ -91,7 +91,7 @@ void Runner::shrink() {
   constexpr std::size_t kKept = 64;
   if (cache_bytes() <= most_bytes_) return;
   masks_.clear();
-  plain_masks_.clear();
+  string_masks_.clear();
   mask_bytes_ = 0;
   space_.forget_rows();
   if (cache_bytes() <= most_bytes_ / 2) return;

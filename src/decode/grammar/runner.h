@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -43,9 +44,11 @@ class Runner {
   Mask& current();
   Mask& mask_of(StateId state);
   void fill(StateId state, Bits& bits);
-  void fill_string(StateId state, const CharTerminal& string, const Frame& frame, Bits& bits);
+  const Bits& string_mask(const Frame& frame, const CharTerminal& string);
   void recheck_uncommon(StateId state, Bits& bits);
-  void walk(const Trie& trie, StateId state, Bits& bits);
+  template <typename Step>
+  static void walk(const Trie& trie, Bits& bits, Step step);
+  void walk_states(const Trie& trie, StateId state, Bits& bits);
   void shrink();
 
   std::shared_ptr<const GrammarVocabulary> vocabulary_;
@@ -57,9 +60,10 @@ class Runner {
   std::vector<StateId> history_;  ///< states before each of taken_
   static constexpr StateId kForgotten = -1;
   std::unordered_map<StateId, Mask> masks_;
-  std::map<std::pair<NodeId, std::pair<std::uint64_t, std::uint64_t>>, Bits>
-      plain_masks_;  ///< of strings, whoever called
+  using StringKey = std::pair<NodeId, std::pair<std::uint64_t, std::uint64_t>>;
+  std::map<StringKey, Bits> string_masks_;  ///< the tokens that stay within a string
   std::vector<std::uint32_t> strings_, others_;
+  std::set<StringKey> keys_;
   Mask end_mask_;
   std::size_t mask_bytes_ = 0, most_bytes_;
 };

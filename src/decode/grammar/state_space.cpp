@@ -9,27 +9,33 @@ namespace {
 // A text nested deeper is not allowed; a state of more stacks or steps is given up as dead.
 constexpr std::size_t kMostDepth = 512, kMostStacks = 20'000, kMostWork = 500'000;
 
+/// Both halves of a product, so that every bit of `h` and `x` reaches every bit of what comes out.
 std::uint64_t mix(std::uint64_t h, std::uint64_t x) {
-  h = (h ^ x) * 0x9e3779b97f4a7c15u;
-  return h ^ (h >> 29);
+  __extension__ using Wide = unsigned __int128;
+  const Wide product = Wide{h ^ 0x9e3779b97f4a7c15u} * (x ^ 0xd6e8feb86659fd93u);
+  return static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64);
+}
+
+std::uint32_t hash_of(const Frame& frame) {
+  const std::uint64_t caller = mix(0, frame.parent | std::uint64_t{frame.node} << 32);
+  return static_cast<std::uint32_t>(mix(mix(caller, frame.state.a), frame.state.b));
 }
 
 }  // namespace
 
 std::uint32_t FrameSet::insert(const Frame& frame, bool& fresh) {
   if (2 * (count_ + 1) > slots_.size()) grow();
-  const std::uint64_t hash =
-      mix(mix(mix(frame.parent | std::uint64_t{frame.node} << 32, frame.state.a), frame.state.b), 7);
+  const std::uint32_t hash = hash_of(frame);
   for (std::size_t at = hash & (slots_.size() - 1);; at = (at + 1) & (slots_.size() - 1)) {
     Slot& slot = slots_[at];
     if (slot.stamp != stamp_) {
-      slot = {stamp_, static_cast<std::uint32_t>(frames_->size())};
+      slot = {stamp_, static_cast<std::uint32_t>(frames_->size()), hash};
       frames_->push_back(frame);
       ++count_;
       fresh = true;
       return slot.index;
     }
-    if ((*frames_)[slot.index] == frame) {
+    if (slot.hash == hash && (*frames_)[slot.index] == frame) {
       fresh = false;
       return slot.index;
     }
@@ -41,9 +47,7 @@ void FrameSet::grow() {
   old.swap(slots_);
   for (const Slot& slot : old) {
     if (slot.stamp != stamp_) continue;
-    const Frame& frame = (*frames_)[slot.index];
-    std::size_t at = mix(mix(mix(frame.parent | std::uint64_t{frame.node} << 32, frame.state.a), frame.state.b), 7) &
-                     (slots_.size() - 1);
+    std::size_t at = slot.hash & (slots_.size() - 1);
     while (slots_[at].stamp == stamp_) at = (at + 1) & (slots_.size() - 1);
     slots_[at] = slot;
   }
@@ -57,7 +61,7 @@ void StateSpace::clear() {
   frame_set_.clear();
   states_.assign(1, {});
   all_tops_.clear();
-  slots_.assign(1024, kDead);
+  slots_.assign(1024, {});
   rows_.clear();
   filters_.clear();
   bytes_ = row_bytes_ = 0;
@@ -151,19 +155,21 @@ StateId StateSpace::intern() {
     tops_.clear();
     return kDead;
   }
-  std::uint64_t hash = complete ? 1 : 0;
-  for (const auto top : tops_) hash = mix(hash, top);
+  std::uint64_t mixed = complete ? 1 : 0;
+  for (const auto top : tops_) mixed = mix(mixed, top);
+  const auto hash = static_cast<std::uint32_t>(mixed);
   std::size_t slot = hash & (slots_.size() - 1);
-  for (; slots_[slot] != kDead; slot = (slot + 1) & (slots_.size() - 1)) {
-    const State& known = states_[static_cast<std::size_t>(slots_[slot])];
-    if (known.hash != hash || known.complete != complete) continue;
+  for (; slots_[slot].id != kDead; slot = (slot + 1) & (slots_.size() - 1)) {
+    if (slots_[slot].hash != hash) continue;
+    const State& known = states_[static_cast<std::size_t>(slots_[slot].id)];
+    if (known.complete != complete) continue;
     const auto tops = std::span(all_tops_).subspan(known.first_top, known.top_count);
     if (!std::equal(tops.begin(), tops.end(), tops_.begin(), tops_.end())) continue;
     tops_.clear();
-    return slots_[slot];
+    return slots_[slot].id;
   }
   const auto id = static_cast<StateId>(states_.size());
-  slots_[slot] = id;
+  slots_[slot] = {id, hash};
   bytes_ += sizeof(State) + 8 + tops_.size() * 4;
   states_.push_back({.hash = hash,
                      .first_top = static_cast<std::uint32_t>(all_tops_.size()),
@@ -176,11 +182,11 @@ StateId StateSpace::intern() {
 }
 
 void StateSpace::grow_slots() {
-  slots_.assign(slots_.size() * 2, kDead);
+  slots_.assign(slots_.size() * 2, {});
   for (std::size_t id = 1; id < states_.size(); ++id) {
     std::size_t slot = states_[id].hash & (slots_.size() - 1);
-    while (slots_[slot] != kDead) slot = (slot + 1) & (slots_.size() - 1);
-    slots_[slot] = static_cast<StateId>(id);
+    while (slots_[slot].id != kDead) slot = (slot + 1) & (slots_.size() - 1);
+    slots_[slot] = {static_cast<StateId>(id), states_[id].hash};
   }
 }
 

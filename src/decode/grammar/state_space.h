@@ -22,7 +22,7 @@ struct Frame {
   bool operator==(const Frame&) const = default;
 };
 
-/// A set of frames in an open table of their indices; clearing costs nothing.
+/// A set of frames in an open table of their indices and hashes; clearing costs nothing.
 class FrameSet {
  public:
   explicit FrameSet(std::vector<Frame>& frames) : frames_(&frames) { slots_.resize(64); }
@@ -33,7 +33,7 @@ class FrameSet {
 
  private:
   struct Slot {
-    std::uint32_t stamp = 0, index = 0;
+    std::uint32_t stamp = 0, index = 0, hash = 0;
   };
   void grow();
   std::vector<Frame>* frames_;
@@ -81,7 +81,7 @@ class StateSpace {
  private:
   static constexpr unsigned kFew = 6;  ///< transitions that are kept without a row
   struct State {
-    std::uint64_t hash = 0;
+    std::uint32_t hash = 0;
     std::uint32_t first_top = 0, top_count = 0;  ///< ascending, in all_tops_
     std::int32_t row = -1, filter = -1;
     bool complete = false;
@@ -115,7 +115,11 @@ class StateSpace {
   FrameSet frame_set_{frames_};
   std::vector<State> states_;
   std::vector<std::uint32_t> all_tops_;
-  std::vector<StateId> slots_;  ///< open table of states by their hash; kDead: free
+  struct Slot {
+    StateId id = kDead;  ///< kDead: free
+    std::uint32_t hash = 0;
+  };
+  std::vector<Slot> slots_;  ///< open table of states
   std::vector<std::unique_ptr<Row>> rows_;
   std::vector<ByteSet> filters_;  ///< of states with many stacks: the bytes that some stack may read
   std::size_t bytes_ = 0, row_bytes_ = 0;

@@ -21,6 +21,18 @@ std::uint64_t plain_length(std::string_view text) {
   return codes ? codes->size() : 0;
 }
 
+enum class InString { kStays, kLeaves, kNever };
+
+// What a text is that is read between two characters of a JSON string.
+InString within_string(std::string_view text) {
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '"') return InString::kLeaves;
+    if (static_cast<std::uint8_t>(text[i]) < 0x20) return InString::kNever;
+    if (text[i] == '\\') ++i;
+  }
+  return InString::kStays;
+}
+
 Trie build(std::vector<std::pair<std::string_view, TokenId>> words) {
   std::sort(words.begin(), words.end());
   Trie trie;
@@ -53,7 +65,7 @@ TokenTrie::TokenTrie(const Tokenizer& tokenizer) {
   const TokenId size = tokenizer.size();
   words_ = (static_cast<std::size_t>(size) + 63) / 64;
   plain_.assign(words_ * (kLengths + 2), 0);
-  std::vector<std::pair<std::string_view, TokenId>> all, plain, special;
+  std::vector<std::pair<std::string_view, TokenId>> all, plain, inner, leaving;
   const auto set = [&](std::size_t row, TokenId id) {
     plain_[row * words_ + static_cast<std::size_t>(id) / 64] |= std::uint64_t{1} << (id % 64);
   };
@@ -68,7 +80,8 @@ TokenTrie::TokenTrie(const Tokenizer& tokenizer) {
     if (piece.size() > kCommonBytes) uncommon_.push_back(id);
     const std::uint64_t length = plain_length(piece);
     if (length == 0) {
-      special.emplace_back(piece, id);
+      if (const InString kind = within_string(piece); kind != InString::kNever)
+        (kind == InString::kStays ? inner : leaving).emplace_back(piece, id);
       continue;
     }
     plain.emplace_back(piece, id);
@@ -80,7 +93,8 @@ TokenTrie::TokenTrie(const Tokenizer& tokenizer) {
   offsets_.push_back(static_cast<std::uint32_t>(text_.size()));
   all_ = build(std::move(all));
   plain_trie_ = build(std::move(plain));
-  special_ = build(std::move(special));
+  inner_ = build(std::move(inner));
+  leaving_ = build(std::move(leaving));
   for (const TokenId id : tokenizer.end_ids)
     if (id >= 0 && id < size) end_ids_.push_back(id);
   std::sort(end_ids_.begin(), end_ids_.end());

@@ -1,4 +1,5 @@
-// A vocabulary's bytes as a trie in depth-first order, and the tokens of plain JSON string characters by length.
+// A vocabulary's bytes as a trie in depth-first order, and as tries of what tokens are to a JSON string: plain
+// characters, other text within it, or text that ends it.
 #pragma once
 
 #include <cstddef>
@@ -32,8 +33,10 @@ class TokenTrie {
   const Trie& all() const { return all_; }
   /// The plain ones.
   const Trie& plain() const { return plain_trie_; }
-  /// Without the plain ones.
-  const Trie& special() const { return special_; }
+  /// Of the others those that do not leave a string: escapes, and parts of characters.
+  const Trie& inner() const { return inner_; }
+  /// Those with a quote that ends the string.
+  const Trie& leaving() const { return leaving_; }
   /// Tokens of at most `characters` plain characters.
   std::span<const std::uint64_t> plain(std::uint64_t characters) const;
   /// Plain tokens of more than kLengths characters.
@@ -52,7 +55,7 @@ class TokenTrie {
   std::size_t words_ = 0;
   std::uint64_t longest_plain_ = 0, longest_ = 0;
   std::vector<TokenId> uncommon_;
-  Trie all_, plain_trie_, special_;
+  Trie all_, plain_trie_, inner_, leaving_;
   std::vector<std::uint64_t> plain_;  ///< kLengths + 1 bitsets, then all
   std::vector<std::uint8_t> text_;
   std::vector<std::uint32_t> offsets_;
