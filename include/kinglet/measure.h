@@ -67,6 +67,8 @@ struct EvaluateOptions {
   /// Changes the logits [vocabulary] for a token before they are scored (a grammar forbids some), in the order of the
   /// tokens: (index of the window, of the token in it, row). With a reference also its row.
   std::function<Result<void>(std::size_t window, std::size_t index, std::span<float> row)> reshape = {};
+  /// With a reference: makes of the model's row and the reference's the one that is scored, in `row`.
+  std::function<void(std::span<float> row, std::span<const float> reference)> combine = {};
   std::size_t worst = 10;
   std::function<void(std::uint64_t done, std::uint64_t total)> progress;  ///< in tokens fed
 };

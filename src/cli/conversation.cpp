@@ -56,23 +56,28 @@ Result<Generation> Conversation::ask(std::string_view question, std::function<bo
   auto prompt = prompts_.from_messages(messages_);
   if (!prompt) return forget(std::move(prompt).error());
   if (prompt->empty()) return forget(Error{ErrorCode::kInvalidArgument, "the prompt is empty", "", ""});
-  if (auto kept = reuse(*prompt); !kept) return forget(std::move(kept).error());
   GenerateRequest request;
   request.prompt = *prompt;
   request.options = options_;
   request.on_text = std::move(on_text);
-  request.sequence = sequence_.get();
   if (prepare) prepare(request);
-  auto results = generate(*engine_, {std::move(request)});
-  if (!results || results->front().error) {
+  auto result = answer ? answer(std::move(request)) : run(std::move(request));
+  if (!result || result->error) {
     sequence_.reset();
-    return forget(results ? *results->front().error : std::move(results).error());
+    return forget(result ? *result->error : std::move(result).error());
   }
-  Generation answer = std::move(results->front());
-  held_ = std::move(*prompt);
-  held_.insert(held_.end(), answer.token_ids.begin(), answer.token_ids.end());
-  messages_.push_back({{"role", "assistant"}, {"content", answer.text}});
-  return answer;
+  messages_.push_back({{"role", "assistant"}, {"content", result->text}});
+  return result;
+}
+
+Result<Generation> Conversation::run(GenerateRequest request) {
+  KINGLET_CHECK(reuse(request.prompt));
+  request.sequence = sequence_.get();
+  std::vector<TokenId> prompt = request.prompt;
+  KINGLET_TRY(auto results, generate(*engine_, {std::move(request)}));
+  held_ = std::move(prompt);
+  held_.insert(held_.end(), results[0].token_ids.begin(), results[0].token_ids.end());
+  return std::move(results[0]);
 }
 
 }  // namespace kinglet

@@ -28,11 +28,14 @@ class Conversation {
   const nlohmann::ordered_json& messages() const { return messages_; }
   /// Changes each request before it runs (a grammar, say).
   std::function<void(GenerateRequest&)> prepare;
+  /// Answers in the model's place (a team); what was read before is then its own affair.
+  std::function<Result<Generation>(GenerateRequest)> answer;
 
  private:
   Conversation(Engine& engine, PromptMaker prompts, GenerateOptions options)
       : engine_(&engine), prompts_(std::move(prompts)), options_(std::move(options)) {}
   Result<void> reuse(std::span<const TokenId> prompt);
+  Result<Generation> run(GenerateRequest request);
 
   Engine* engine_;
   PromptMaker prompts_;

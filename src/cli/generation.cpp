@@ -10,6 +10,7 @@
 #include "base/sha256.h"
 #include "base/try.h"
 #include "cli/constraint.h"
+#include "cli/team.h"
 #include "kinglet/ffn_skip.h"
 #include "kinglet/store.h"
 
@@ -123,6 +124,7 @@ std::vector<OptionSpec> make_generation_options() {
                          .max = option.max});
   const auto constraint = constraint_option_specs();
   options.insert(options.end(), constraint.begin(), constraint.end());
+  options.insert(options.end(), team_options().begin(), team_options().end());
   options.insert(options.end(), std::begin(kEngine), std::end(kEngine));
   return options;
 }

@@ -10,6 +10,7 @@
 #include "cli/drafter.h"
 #include "cli/generation.h"
 #include "cli/output.h"
+#include "cli/team.h"
 #include "decode/prompt.h"
 #include "kinglet/measure.h"
 
@@ -21,6 +22,7 @@ using nlohmann::ordered_json;
 struct Strategy {
   std::string name;
   GenerateOptions options;
+  std::unique_ptr<Team> team = nullptr;  ///< answers instead of the model alone
 };
 
 /// One strategy on all prompts of one task. Times are sums over the task's prompts, one entry a round.
@@ -58,6 +60,7 @@ class StrategyBench {
 
  private:
   Result<void> prepare();
+  Result<Generation> answer(const Strategy& strategy, const std::vector<TokenId>& prompt);
   Result<void> one_prompt(std::size_t index, std::size_t first);
   Cell& cell(const std::string& task, std::size_t strategy);
   const Cell& plain(const Cell& cell) const;
@@ -91,9 +94,14 @@ Result<void> StrategyBench::prepare() {
     }
   }
   for (const std::string& name : names) {
-    Strategy strategy{name, options};
+    Strategy strategy{.name = name, .options = options};
     KINGLET_CHECK(open_drafter(name, arguments_, engine_, strategy.options));
     strategies_.push_back(std::move(strategy));
+  }
+  KINGLET_TRY(auto team, open_team(arguments_, engine_));
+  if (team) {
+    const std::string label = team->label();
+    strategies_.push_back({label, options, std::move(team)});
   }
   KINGLET_TRY(const PromptMaker raw, PromptMaker::make(model_, true));
   KINGLET_TRY(const PromptMaker chat, PromptMaker::make(model_, false));
@@ -114,16 +122,24 @@ Cell& StrategyBench::cell(const std::string& task, std::size_t strategy) {
   return made;
 }
 
+Result<Generation> StrategyBench::answer(const Strategy& strategy, const std::vector<TokenId>& prompt) {
+  std::vector<GenerateRequest> requests(1);
+  requests[0].prompt = prompt;
+  requests[0].options = strategy.options;
+  if (strategy.team) {
+    KINGLET_TRY(TeamAnswer team, strategy.team->answer(requests[0]));
+    return std::move(team.answer);
+  }
+  KINGLET_TRY(auto results, generate(engine_, std::move(requests)));
+  return std::move(results[0]);
+}
+
 /// Each strategy once, from `first` on; tokens are compared with plain decoding's.
 Result<void> StrategyBench::one_prompt(std::size_t index, std::size_t first) {
   std::vector<std::vector<TokenId>> answers(strategies_.size());
   for (std::size_t i = 0; i < strategies_.size(); ++i) {
     const std::size_t at = (first + i) % strategies_.size();
-    std::vector<GenerateRequest> requests(1);
-    requests[0].prompt = ids_[index];
-    requests[0].options = strategies_[at].options;
-    KINGLET_TRY(const auto results, generate(engine_, std::move(requests)));
-    const Generation& result = results[0];
+    KINGLET_TRY(const Generation result, answer(strategies_[at], ids_[index]));
     if (result.error) return tl::unexpected<Error>(*result.error);
     if (result.finish_reason == "cancelled") return fail(ErrorCode::kCancelled, "interrupted");
     Cell& own = cell(prompts_[index].task, at);

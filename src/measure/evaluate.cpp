@@ -121,6 +121,9 @@ Result<void> Evaluator::piece(std::size_t number, Sequence& sequence, Sequence* 
     KINGLET_CHECK(options_.reshape(number, index, {logits_.data() + at, vocabulary_}));
     if (reference_) KINGLET_CHECK(options_.reshape(number, index, {reference_logits_.data() + at, vocabulary_}));
   }
+  for (std::size_t i = 0; options_.combine && reference_ && i < count; ++i)
+    options_.combine({logits_.data() + i * vocabulary_, vocabulary_},
+                     {reference_logits_.data() + i * vocabulary_, vocabulary_});
   ThreadPool& pool = model_.model().pool();
   const auto size = static_cast<std::size_t>(pool.size());
   pool.run([&](int thread) {

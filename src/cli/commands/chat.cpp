@@ -18,6 +18,7 @@
 #include "cli/generation.h"
 #include "cli/line_editor.h"
 #include "cli/output.h"
+#include "cli/team.h"
 
 namespace kinglet {
 namespace {
@@ -151,6 +152,13 @@ Result<void> run(const Arguments& arguments) {
   KINGLET_TRY(Conversation conversation,
               Conversation::start(*engine, model, std::move(options), arguments.text("system")));
   if (constraint.given()) conversation.prepare = [&](GenerateRequest& request) { constraint.constrain(request); };
+  KINGLET_TRY(const auto team, open_team(arguments, *engine));
+  if (team)
+    conversation.answer = [&](const GenerateRequest& request) -> Result<Generation> {
+      KINGLET_TRY(TeamAnswer answer, team->answer(request));
+      note(answer.note);
+      return std::move(answer.answer);
+    };
   if (isatty(STDIN_FILENO) == 1) {
     end_when_unheard(false);
     note("/help shows the commands, Ctrl-C stops an answer, Ctrl-D leaves.");

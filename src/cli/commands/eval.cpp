@@ -18,6 +18,7 @@
 #include "cli/constraint.h"
 #include "cli/generation.h"
 #include "cli/output.h"
+#include "cli/team.h"
 #include "decode/prompt.h"
 #include "decode/softmax.h"
 #include "kinglet/measure.h"
@@ -295,6 +296,45 @@ class GrammarScores {
   std::size_t window_ = 0, fed_ = 0;
 };
 
+/// Scores what two models say together: at each place the distribution of the one that would write the token there.
+class PairScores {
+ public:
+  explicit PairScores(OpenPair pair) : pair_(std::move(pair)) {}
+  Engine* other() const { return pair_.other.get(); }
+
+  void combine(std::span<float> row, std::span<const float> other) {
+    const std::span<const float> writer = pair_.guards ? std::span<const float>(row) : other;
+    const std::span<const float> checker = pair_.guards ? other : std::span<const float>(row);
+    ++places_;
+    const auto best = static_cast<TokenId>(std::min(argmax(writer), writer.size() - 1));
+    const bool hands_over = pair_.policy->hands_over(writer);
+    const bool objects =
+        !hands_over &&
+        pair_.policy->objection(checker, best, writer[static_cast<std::size_t>(best)] - log_sum_exp(writer))
+            .has_value();
+    handed_ += hands_over;
+    replaced_ += objects;
+    if ((hands_over || objects) == pair_.guards) std::copy(other.begin(), other.end(), row.begin());
+  }
+  ordered_json json() const {
+    return {{"places", places_}, {"handed_over", share(handed_)}, {"replaced", share(replaced_)}};
+  }
+  std::string text() const {
+    if (!pair_.other) return "";
+    char line[160];
+    std::snprintf(line, sizeof line, "the writer hands over at %.2f %% of the places, and is replaced at %.2f %%\n",
+                  100 * share(handed_), 100 * share(replaced_));
+    return line;
+  }
+
+ private:
+  double share(std::int64_t count) const {
+    return places_ > 0 ? static_cast<double>(count) / static_cast<double>(places_) : 0;
+  }
+  OpenPair pair_;
+  std::int64_t places_ = 0, handed_ = 0, replaced_ = 0;
+};
+
 Result<void> run(const Arguments& arguments) {
   KINGLET_TRY(EngineOptions options, engine_options(arguments));
   if (!options.lazy_prefill.empty())
@@ -309,6 +349,11 @@ Result<void> run(const Arguments& arguments) {
     options.context = std::max(options.context, static_cast<std::int64_t>(window.ids.size()));
   KINGLET_TRY(auto engine, Engine::create(model, options));
   std::unique_ptr<Engine> reference;
+  KINGLET_TRY(OpenPair pair, open_pair(arguments, *engine));
+  if (pair.other && (arguments.given("against") || arguments.given("logits")))
+    return fail(ErrorCode::kInvalidArgument, "two models that answer together are scored alone",
+                "Leave --against and --logits away.");
+  PairScores together(std::move(pair));
   if (arguments.given("against")) {
     KINGLET_TRY(auto other, load_model(arguments.text("against"), arguments));
     KINGLET_CHECK(check_generates(*other));
@@ -343,9 +388,14 @@ Result<void> run(const Arguments& arguments) {
         return scores->reshape(window, index, row);
       };
     }
-    KINGLET_TRY(result, evaluate(*engine, reference.get(), windows, how));
+    if (together.other() != nullptr)
+      how.combine = [&](std::span<float> row, std::span<const float> other) { together.combine(row, other); };
+    KINGLET_TRY(result, evaluate(*engine, together.other() ? together.other() : reference.get(), windows, how));
+    if (together.other() != nullptr) result.divergence.reset();
   }
-  KINGLET_CHECK(arguments.flag("json") ? print_json(evaluation_json(result)) : print(evaluation_text(result)));
+  ordered_json value = evaluation_json(result);
+  if (together.other() != nullptr) value["pair"] = together.json();
+  KINGLET_CHECK(arguments.flag("json") ? print_json(value) : print(evaluation_text(result) + together.text()));
   return check_gates(arguments, result);
 }
 

@@ -10,6 +10,7 @@
 #include "kinglet/cache_policy.h"
 #include "kinglet/draft.h"
 #include "kinglet/linear.h"
+#include "kinglet/pair.h"
 #include "kinglet/pass.h"
 #include "kinglet/sampling.h"
 #include "kinglet/store.h"
@@ -134,6 +135,10 @@ std::vector<Method> methods() {
   for (const DrafterDescriptor* drafter : drafters()) {
     all.push_back({drafter->name, "drafter", drafter->paper, drafter->help,
                    "every model that generates, --drafter " + std::string(drafter->name)});
+  }
+  for (const PairPolicyDescriptor* policy : pair_policies()) {
+    all.push_back({policy->name, "pair", policy->paper, policy->help,
+                   "two models of one vocabulary, " + std::string(policy->options)});
   }
   for (const PassDescriptor* pass : passes()) {
     all.push_back({pass->name, "pass", pass->paper, pass->help,

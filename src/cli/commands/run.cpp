@@ -18,7 +18,7 @@
 #include "cli/drafter.h"
 #include "cli/generation.h"
 #include "cli/output.h"
-#include "cli/pair.h"
+#include "cli/team.h"
 #include "decode/prompt.h"
 #include "kinglet/generate.h"
 #include "kinglet/measure.h"
@@ -95,13 +95,15 @@ struct Session {
   Constraint constraint;
   std::vector<std::shared_ptr<const GrammarStatistics>> statistics;  ///< one a request
 
+  std::unique_ptr<Team> team;  ///< null: the model answers alone
   void constrain(GenerateRequest& request) { statistics.push_back(constraint.constrain(request)); }
   GenerateOptions options;
   std::string drafter;  ///< as it was asked for
   double load_ms = 0;
 };
 
-ordered_json result_json(const Generation& result, const Session& session, std::size_t index) {
+ordered_json result_json(const TeamAnswer& team, const Session& session, std::size_t index) {
+  const Generation& result = team.answer;
   ordered_json value = {
       {"text", result.text}, {"token_ids", result.token_ids}, {"finish_reason", result.finish_reason}};
   value["usage"] = {{"prompt_tokens", result.prompt_tokens}, {"completion_tokens", result.token_ids.size()}};
@@ -119,6 +121,7 @@ ordered_json result_json(const Generation& result, const Session& session, std::
                             {"target_passes", result.target_passes}};
   if (session.constraint.given()) value["grammar"] = session.constraint.report(session.statistics[index].get(), result);
   if (session.options.logprobs > 0) value["logprobs"] = logprobs_json(result, session.model->tokenizer());
+  if (!team.name.empty()) value[team.name] = team.figures;
   if (result.error) value["error"] = {{"message", result.error->message}, {"hint", result.error->hint}};
   return value;
 }
@@ -154,6 +157,7 @@ Result<Session> open_session(const Arguments& arguments) {
   KINGLET_TRY(session.engine, Engine::create(session.model, engine));
   session.drafter = arguments.text("drafter");
   KINGLET_CHECK(open_drafter(session.drafter, arguments, *session.engine, session.options));
+  KINGLET_TRY(session.team, open_team(arguments, *session.engine));
   session.load_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   KINGLET_TRY(session.prompts, PromptMaker::make(session.model, arguments.flag("raw")));
   KINGLET_CHECK(session.constraint.bind(session.model->tokenizer()));
@@ -166,12 +170,18 @@ Result<void> ended(const Generation& result) {
   return {};
 }
 
+/// By the team, where there is one.
+Result<TeamAnswer> answer_one(Session& session, GenerateRequest request) {
+  if (session.team) return session.team->answer(request);
+  KINGLET_TRY(auto results, generate(*session.engine, {std::move(request)}));
+  return TeamAnswer{.answer = std::move(results[0]), .name = {}, .figures = {}, .note = {}};
+}
+
 Result<void> run_one(const Arguments& arguments) {
   KINGLET_TRY(const std::string text, text_argument(arguments, 1, "a prompt"));
   KINGLET_TRY(Session session, open_session(arguments));
   GenerateRequest request;
   KINGLET_TRY(request.prompt, session.prompts->from_text(text, arguments.text("system")));
-  if (arguments.given("with")) return run_pair(arguments, *session.engine, request.prompt, session.load_ms);
   request.options = session.options;
   session.constrain(request);
   const bool json = arguments.flag("json"), terminal = isatty(STDOUT_FILENO) != 0;
@@ -181,14 +191,15 @@ Result<void> run_one(const Arguments& arguments) {
       printed = print_now(terminal ? escape_for_terminal(piece, true) : std::string(piece));
       return printed.has_value();
     };
-  KINGLET_TRY(const auto results, generate(*session.engine, {std::move(request)}));
+  KINGLET_TRY(const TeamAnswer team, answer_one(session, std::move(request)));
   KINGLET_CHECK(printed);
-  const Generation& result = results[0];
+  const Generation& result = team.answer;
   if (json) {
-    if (!result.error) KINGLET_CHECK(print_json(result_json(result, session, 0)));
+    if (!result.error) KINGLET_CHECK(print_json(result_json(team, session, 0)));
   } else {
     if (!result.error || !result.text.empty()) KINGLET_CHECK(print_now("\n"));
     if (!result.error) note_speed(result, session);
+    if (!team.note.empty()) note(team.note);
   }
   return ended(result);
 }
@@ -226,10 +237,11 @@ class OrderedPrinter {
  public:
   OrderedPrinter(const Session& session, std::size_t count, bool json)
       : session_(session), texts_(count), json_(json) {}
-  void add(std::size_t index, const Generation& result) {
+  void add(std::size_t index, const TeamAnswer& team) {
+    const Generation& result = team.answer;
     if (json_) {
       ordered_json value = {{"index", index}};
-      value.update(result_json(result, session_, index));
+      value.update(result_json(team, session_, index));
       texts_[index] = json_text(value) + "\n";
     } else {
       texts_[index] =
@@ -247,6 +259,24 @@ class OrderedPrinter {
   bool json_;
 };
 
+/// A team takes one prompt after the other.
+Result<std::vector<Generation>> answer_many(Session& session, std::vector<GenerateRequest> requests, int batch,
+                                            OrderedPrinter& printer) {
+  const auto show = [&](std::size_t index, const Generation& result) {
+    printer.add(index, {.answer = result, .name = {}, .figures = {}, .note = {}});
+  };
+  if (!session.team) return generate(*session.engine, std::move(requests), batch, show);
+  std::vector<Generation> results;
+  for (const GenerateRequest& request : requests) {
+    KINGLET_TRY(TeamAnswer team, session.team->answer(request));
+    printer.add(results.size(), team);
+    KINGLET_CHECK(printer.status);
+    results.push_back(std::move(team.answer));
+    if (results.back().finish_reason == "cancelled") break;
+  }
+  return results;
+}
+
 Result<void> run_many(const Arguments& arguments) {
   if (arguments.positional().size() > 1 || arguments.given("file"))
     return fail(ErrorCode::kInvalidArgument, "both a prompt and --prompts are given", "Leave one away.");
@@ -257,8 +287,7 @@ Result<void> run_many(const Arguments& arguments) {
   for (GenerateRequest& request : requests)
     request.on_text = [&](std::string_view) { return printer.status.has_value(); };
   KINGLET_TRY(const auto results,
-              generate(*session.engine, std::move(requests), static_cast<int>(arguments.integer("batch")),
-                       [&](std::size_t index, const Generation& result) { printer.add(index, result); }));
+              answer_many(session, std::move(requests), static_cast<int>(arguments.integer("batch")), printer));
   KINGLET_CHECK(printer.status);
   std::size_t tokens = 0;
   for (const Generation& result : results) tokens += result.token_ids.size();
@@ -276,7 +305,7 @@ Result<void> run(const Arguments& arguments) {
   return arguments.given("prompts") ? run_many(arguments) : run_one(arguments);
 }
 
-const std::span<const OptionSpec> kSets[] = {kOptions, pair_options()};
+constexpr std::span<const OptionSpec> kSets[] = {kOptions};
 constexpr std::string_view kExamples[] = {
     "kinglet run smollm2-135m-instruct \"Why is the sky blue?\"",
     "git diff | kinglet run qwen2.5-coder-0.5b-instruct --system \"Write a commit message.\"  # the prompt from a pipe",

@@ -5,6 +5,7 @@
 #include "base/try.h"
 #include "decode/draft_shared.h"
 #include "decode/draft_sources.h"
+#include "decode/follower.h"
 #include "decode/sampler_chain.h"
 #include "decode/softmax.h"
 #include "decode/trimmed_head.h"
@@ -12,75 +13,27 @@
 namespace kinglet {
 namespace {
 
-/// Feeds a sequence of the second model, and remembers with what.
-class Follower {
- public:
-  explicit Follower(std::shared_ptr<Engine> engine) : engine_(std::move(engine)) {}
-
-  Engine& engine() const { return *engine_; }
-  std::size_t common(std::span<const TokenId> ids) const {
-    return static_cast<std::size_t>(std::mismatch(fed_.begin(), fed_.end(), ids.begin(), ids.end()).first -
-                                    fed_.begin());
-  }
-  /// Afterwards exactly `ids` are fed.
-  Result<void> follow(std::span<const TokenId> ids) {
-    std::size_t kept = common(ids);
-    if (sequence_ == nullptr || (kept < fed_.size() && !sequence_->truncate(static_cast<std::int64_t>(kept)))) {
-      KINGLET_TRY(sequence_, engine_->new_sequence());
-      kept = 0;
-    }
-    fed_.resize(kept);
-    const auto most = static_cast<std::size_t>(engine_->options().max_rows);
-    while (fed_.size() < ids.size())
-      KINGLET_CHECK(feed(ids.subspan(fed_.size(), std::min(most, ids.size() - fed_.size())), {}, nullptr));
-    return {};
-  }
-  /// One more token; its logits over the whole vocabulary, or of the trimmed head.
-  Result<std::span<float>> next(TokenId id, TrimmedHead* head) {
-    const std::int32_t last = 0;
-    if (head == nullptr) {
-      logits_.resize(static_cast<std::size_t>(engine_->model().config().vocabulary));
-      KINGLET_CHECK(feed({&id, 1}, {&last, 1}, logits_.data()));
-      return logits_;
-    }
-    const Row row{.sequence = sequence_.get(), .position = static_cast<std::int32_t>(fed_.size())};
-    hidden_.resize(static_cast<std::size_t>(engine_->model().config().width));
-    KINGLET_CHECK(engine_->embed({&id, 1}, {&row.position, 1}, hidden_.data()));
-    KINGLET_CHECK(engine_->forward({.rows = {&row, 1}, .hidden = hidden_.data()}));
-    fed_.push_back(id);
-    return head->logits(*engine_, hidden_.data());
-  }
-
- private:
-  Result<void> feed(std::span<const TokenId> ids, std::span<const std::int32_t> wanted, float* logits) {
-    rows_.clear();
-    for (std::size_t i = 0; i < ids.size(); ++i)
-      rows_.push_back({.sequence = sequence_.get(), .position = static_cast<std::int32_t>(fed_.size() + i)});
-    KINGLET_CHECK(engine_->step(rows_, ids, wanted, logits));
-    fed_.insert(fed_.end(), ids.begin(), ids.end());
-    return {};
-  }
-
-  std::shared_ptr<Engine> engine_;
-  std::unique_ptr<Sequence> sequence_;
-  std::vector<TokenId> fed_;
-  std::vector<Row> rows_;
-  std::vector<float> logits_, hidden_;
-};
-
 class ModelSource final : public ChainSource {
  public:
   ModelSource(std::shared_ptr<Engine> engine, std::shared_ptr<TrimmedHead> head)
-      : follower_(std::move(engine)), head_(std::move(head)) {}
-  Result<void> begin(std::span<const TokenId> text) override { return follower_.follow(text.first(text.size() - 1)); }
-  Result<std::span<float>> next(TokenId token) override { return follower_.next(token, head_.get()); }
+      : engine_(std::move(engine)), follower_(*engine_), head_(std::move(head)) {}
+  Result<void> begin(std::span<const TokenId> text) override { return follower_.read(text.first(text.size() - 1)); }
+  Result<std::span<float>> next(TokenId token) override {
+    KINGLET_TRY(float* hidden, follower_.hidden_after(token));
+    if (head_) return head_->logits(*engine_, hidden);
+    logits_.resize(follower_.vocabulary());
+    KINGLET_CHECK(engine_->head(hidden, 1, {}, logits_.data()));
+    return std::span<float>(logits_);
+  }
   Result<void> end() override { return {}; }  // what stands need not be fed again
   std::span<const TokenId> ids() const override { return head_ ? head_->ids() : std::span<const TokenId>(); }
   std::size_t behind(std::span<const TokenId> text) const override { return text.size() - 1 - follower_.common(text); }
 
  private:
+  std::shared_ptr<Engine> engine_;
   Follower follower_;
   std::shared_ptr<TrimmedHead> head_;
+  std::vector<float> logits_;
 };
 
 /// The second model writes on in its own tokens. Its text so far is the target's; both texts are compared by bytes.
@@ -89,7 +42,8 @@ class TextDrafter final : public Drafter {
   TextDrafter(const DraftContext& context)
       : target_(context.target->model().tokenizer()),
         own_(context.model->engine->model().tokenizer()),
-        follower_(context.model->engine) {}
+        engine_(context.model->engine),
+        follower_(*engine_) {}
 
   void propose(std::span<const TokenId> text, int budget, Draft& draft) override {
     if (failed_) return;
@@ -106,11 +60,13 @@ class TextDrafter final : public Drafter {
   Result<void> write(std::span<const TokenId> text, int budget, Draft& draft) {
     align(target_.decode(text, true));
     if (ids_.empty()) return {};
-    KINGLET_CHECK(follower_.follow(std::span<const TokenId>(ids_).first(ids_.size() - 1)));
+    KINGLET_CHECK(follower_.read(std::span<const TokenId>(ids_).first(ids_.size() - 1)));
     std::string written;
     TokenId last = ids_.back();
+    std::vector<float> logits(follower_.vocabulary());
     for (int i = 0; i < std::min(budget, kMostTokens); ++i) {
-      KINGLET_TRY(const std::span<float> logits, follower_.next(last, nullptr));
+      KINGLET_TRY(float* hidden, follower_.hidden_after(last));
+      KINGLET_CHECK(engine_->head(hidden, 1, {}, logits.data()));
       KINGLET_TRY(last, SamplerChain::pick_best(logits));
       if (own_.is_control(last)) break;
       written += own_.piece(last);
@@ -141,6 +97,7 @@ class TextDrafter final : public Drafter {
 
   const Tokenizer& target_;
   const Tokenizer& own_;
+  std::shared_ptr<Engine> engine_;
   Follower follower_;
   std::string text_;
   std::vector<TokenId> ids_;       ///< own tokens of text_

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 
 #include "base/interrupt.h"
 #include "base/try.h"
+#include "decode/follower.h"
 #include "decode/softmax.h"
 #include "decode/text_stream.h"
 
@@ -14,81 +14,54 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// A model whose cache lags behind the shared text and catches up in one pass.
-class Follower {
- public:
-  explicit Follower(Engine& engine)
-      : engine_(engine), vocabulary_(static_cast<std::size_t>(engine.model().config().vocabulary)) {}
+double milliseconds_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
 
-  /// Feeds what is missing of `text` and gives the logits after each of its last `count` tokens.
-  Result<void> read(std::span<const TokenId> text, std::size_t count) {
-    const auto differ = std::mismatch(fed_.begin(), fed_.end(), text.begin(), text.end());
-    const auto kept = std::min<std::size_t>(static_cast<std::size_t>(differ.first - fed_.begin()), text.size() - count);
-    if (sequence_ == nullptr) {
-      KINGLET_TRY(sequence_, engine_.new_sequence());
-    } else if (kept < fed_.size()) {
-      KINGLET_CHECK(sequence_->truncate(static_cast<std::int64_t>(kept)));
-    }
-    fed_.resize(kept);
-    rows_.clear();
-    wanted_.clear();
-    for (std::size_t i = kept; i < text.size(); ++i) {
-      if (i >= text.size() - count) wanted_.push_back(static_cast<std::int32_t>(rows_.size()));
-      rows_.push_back({.sequence = sequence_.get(), .position = static_cast<std::int32_t>(i)});
-    }
-    logits_.resize(std::max(logits_.size(), count * vocabulary_));
-    KINGLET_CHECK(engine_.step(rows_, text.subspan(kept), wanted_, logits_.data()));
-    fed_.assign(text.begin(), text.end());
-    return {};
-  }
-  std::span<const float> row(std::size_t index) const {
-    return std::span<const float>(logits_).subspan(index * vocabulary_, vocabulary_);
-  }
-  TokenId best(std::size_t index) const { return static_cast<TokenId>(std::min(argmax(row(index)), vocabulary_ - 1)); }
-
- private:
-  Engine& engine_;
-  std::size_t vocabulary_;
-  std::unique_ptr<Sequence> sequence_;
-  std::vector<TokenId> fed_;
-  std::vector<Row> rows_;
-  std::vector<std::int32_t> wanted_;
-  std::vector<float> logits_;
-};
-
+/// One answer.
 class PairSession {
  public:
-  PairSession(Engine& large, Engine& small, std::span<const TokenId> prompt, const PairPolicy& policy,
+  PairSession(Follower& writer, Follower& checker, std::span<const TokenId> prompt, const PairPolicy& policy,
               const PairOptions& options)
-      : large_(large),
-        small_(small),
-        tokenizer_(large.model().tokenizer()),
+      : writer_(writer),
+        checker_(checker),
+        tokenizer_(checker.engine().model().tokenizer()),
         policy_(policy),
+        turns_(policy.turns()),
         options_(options),
         text_(prompt.begin(), prompt.end()),
         prompt_(prompt.size()),
-        seen_(prompt.size()) {
-    const std::int64_t context = std::min(large.options().context, small.options().context);
+        seen_(prompt.size()),
+        stream_(options.stop) {
+    const std::int64_t context = std::min(writer.engine().options().context, checker.engine().options().context);
     most_ = std::min(options.max_tokens, context - static_cast<std::int64_t>(prompt.size()));
+    result_.answer.prompt_tokens = static_cast<std::int64_t>(prompt.size());
   }
 
   Result<PairGeneration> run() {
-    const auto start = Clock::now();
-    KINGLET_CHECK(large_step());  // the large model reads the prompt and begins
-    const auto first = Clock::now();
-    result_.prefill_ms = std::chrono::duration<double, std::milli>(first - start).count();
-    while (result_.finish_reason.empty()) {
+    start_ = Clock::now();
+    const std::int64_t fed = checker_.rows();
+    // An answer without a token asks no model.
+    KINGLET_CHECK(room() <= 0 ? release() : turns_.checker_begins ? checker_step() : Result<void>());
+    while (result_.answer.finish_reason.empty()) {
       if (interrupted()) {
-        result_.finish_reason = "cancelled";
+        result_.answer.finish_reason = "cancelled";
         break;
       }
-      KINGLET_CHECK(small_steps());
+      KINGLET_CHECK(write());
       KINGLET_CHECK(visit());
     }
-    result_.decode_ms = std::chrono::duration<double, std::milli>(Clock::now() - first).count();
+    Generation& answer = result_.answer;
+    if (!has_first_) answer.prefill_ms = milliseconds_since(start_);
+    if (has_first_) answer.decode_ms = milliseconds_since(first_);
+    answer.decode_tokens = std::max<std::int64_t>(0, static_cast<std::int64_t>(answer.token_ids.size()) - 1);
+    answer.target_passes = result_.visits;
+    answer.drafted = result_.stood + result_.wasted;
+    answer.accepted = result_.stood;
+    result_.checker_rows = checker_.rows() - fed;
     const std::string_view rest = stream_.finish();
-    if (!rest.empty() && options_.on_text && result_.finish_reason != "cancelled") options_.on_text(rest);
-    result_.text = stream_.text();
+    if (!rest.empty() && options_.on_text && answer.finish_reason != "cancelled") options_.on_text(rest);
+    answer.text = stream_.text();
     return std::move(result_);
   }
 
@@ -96,93 +69,126 @@ class PairSession {
   std::int64_t room() const { return most_ - static_cast<std::int64_t>(text_.size() - prompt_); }
   bool ends(TokenId id) const { return tokenizer_.is_end(id) && !options_.ignore_eos; }
 
-  /// One token of the large model at the end of the text; everything is then seen.
-  Result<void> large_step() {
+  /// One token of the checker at the end of the text; everything is then seen.
+  Result<void> checker_step() {
     if (room() <= 0) return release();
     ++result_.visits;
-    KINGLET_CHECK(large_.read(text_, 1));
-    text_.push_back(large_.best(0));
+    KINGLET_CHECK(checker_.read(text_, 1));
+    text_.push_back(checker_.best(0));
     return release();
   }
 
-  Result<void> small_steps() {
-    drafted_ = 0;
-    while (drafted_ < static_cast<std::size_t>(options_.small_most) && room() > 0) {
-      KINGLET_CHECK(small_.read(text_, 1));
-      if (policy_.hands_over(small_.row(0))) break;
-      text_.push_back(small_.best(0));
-      ++drafted_;
-      if (ends(text_.back())) break;
+  Result<void> write() {
+    written_.clear();
+    while (written_.size() < static_cast<std::size_t>(options_.block) && room() > 0) {
+      KINGLET_CHECK(writer_.read(text_, 1));
+      const auto logits = writer_.row(0);
+      if (policy_.hands_over(logits)) break;
+      const TokenId token = writer_.best(0);
+      text_.push_back(token);
+      written_.push_back(logits[static_cast<std::size_t>(token)] - log_sum_exp(logits));
+      if (ends(token)) break;
     }
     return {};
   }
 
-  /// The large model reads the small one's tokens in one pass, undoes them from the first bad one, and adds its own.
+  /// The checker reads what was written in one pass and undoes it from the first token on that it objects to. The last
+  /// block is checked however short it is: nothing unseen is ever released.
   Result<void> visit() {
     ++result_.visits;
-    KINGLET_CHECK(large_.read(text_, drafted_ + 1));
-    const std::size_t before = text_.size() - drafted_;
-    for (std::size_t i = 0; i < drafted_; ++i) {
-      if (!policy_.undoes(large_.row(i), text_[before + i])) continue;
+    const std::size_t count = written_.size(), before = text_.size() - count;
+    const bool adds = turns_.checker_adds;
+    // Row i judges the token after it; the last row only says what comes next.
+    const std::span<const TokenId> read(text_.data(), text_.size() - (adds || count == 0 ? 0 : 1));
+    KINGLET_CHECK(checker_.read(read, adds || count == 0 ? count + 1 : count));
+    for (std::size_t i = 0; i < count; ++i) {
+      const TokenId token = text_[before + i];
+      const auto objection = policy_.objection(checker_.row(i), token, written_[i]);
+      if (!objection) continue;
       ++result_.rollbacks;
-      result_.wasted += static_cast<std::int64_t>(drafted_ - i);
-      result_.small_tokens += static_cast<std::int64_t>(i);
+      result_.wasted += static_cast<std::int64_t>(count - i);
+      result_.stood += static_cast<std::int64_t>(i);
       text_.resize(before + i);
-      text_.push_back(large_.best(i));
+      text_.push_back(checker_.best(i));
+      result_.replacements.push_back({before + i - prompt_, token, text_.back(), *objection});
       KINGLET_CHECK(release());
-      return result_.finish_reason.empty() ? large_step() : Result<void>();  // the large model keeps control for a step
+      return turns_.checker_goes_on && result_.answer.finish_reason.empty() ? checker_step() : Result<void>();
     }
-    result_.small_tokens += static_cast<std::int64_t>(drafted_);
-    if (room() > 0 && !ends(text_.back())) text_.push_back(large_.best(drafted_));
+    result_.stood += static_cast<std::int64_t>(count);
+    // A writer that hands over at once leaves the token to the checker, or nobody would ever write it.
+    if ((adds || count == 0) && room() > 0 && (count == 0 || !ends(text_.back())))
+      text_.push_back(checker_.best(count));
     return release();
   }
 
-  /// What the large model has seen is certain: it goes out.
+  /// What the checker has seen is certain: it goes out.
   Result<void> release() {
-    for (; seen_ < text_.size() && result_.finish_reason.empty(); ++seen_) {
+    Generation& answer = result_.answer;
+    for (; seen_ < text_.size() && answer.finish_reason.empty(); ++seen_) {
       const TokenId id = text_[seen_];
+      if (!has_first_) {
+        has_first_ = true;
+        first_ = Clock::now();
+        answer.prefill_ms = std::chrono::duration<double, std::milli>(first_ - start_).count();
+      }
       if (ends(id)) {
-        result_.finish_reason = "stop";
+        answer.finish_reason = "stop";
         return {};
       }
-      result_.token_ids.push_back(id);
+      answer.token_ids.push_back(id);
       const std::string_view shown = stream_.append(tokenizer_.piece(id));
-      if (!shown.empty() && options_.on_text && !options_.on_text(shown)) result_.finish_reason = "cancelled";
+      if (!shown.empty() && options_.on_text && !options_.on_text(shown)) answer.finish_reason = "cancelled";
+      if (stream_.stopped()) answer.finish_reason = "stop";
     }
-    if (result_.finish_reason.empty() && room() <= 0) result_.finish_reason = "length";
+    if (answer.finish_reason.empty() && room() <= 0) answer.finish_reason = "length";
     return {};
   }
 
-  Follower large_, small_;
+  Follower& writer_;
+  Follower& checker_;
   const Tokenizer& tokenizer_;
   const PairPolicy& policy_;
+  const PairTurns turns_;
   const PairOptions& options_;
-  std::vector<TokenId> text_;  ///< prompt, what is certain up to seen_, and the small model's tokens
-  std::int64_t most_ = 0;      ///< tokens of the answer
-  std::size_t prompt_, seen_, drafted_ = 0;
-  TextStream stream_{std::vector<std::string>{}};
+  std::vector<TokenId> text_;    ///< prompt, what is certain up to seen_, and the writer's tokens
+  std::vector<double> written_;  ///< log-probability of each of the writer's tokens
+  std::int64_t most_ = 0;        ///< tokens of the answer
+  std::size_t prompt_, seen_;
+  TextStream stream_;
+  Clock::time_point start_, first_;
+  bool has_first_ = false;
   PairGeneration result_;
+};
+
+class EnginePair final : public ModelPair {
+ public:
+  EnginePair(Engine& writer, Engine& checker) : writer_(writer), checker_(checker) {}
+  Result<PairGeneration> answer(std::span<const TokenId> prompt, const PairPolicy& policy,
+                                const PairOptions& options) override {
+    if (prompt.empty()) return fail(ErrorCode::kInvalidArgument, "the prompt is empty", "Give at least one character.");
+    return PairSession(writer_, checker_, prompt, policy, options).run();
+  }
+
+ private:
+  Follower writer_, checker_;
 };
 
 }  // namespace
 
-bool BigLittlePolicy::hands_over(std::span<const float> small_logits) const {
-  const float max = maximum(small_logits);
-  return !(1 / exp_sum(small_logits, max) >= fallback_);
-}
-
-bool BigLittlePolicy::undoes(std::span<const float> large_logits, TokenId token) const {
-  if (argmax(large_logits) == static_cast<std::size_t>(token)) return false;
-  if (strict_) return true;
-  return !(log_sum_exp(large_logits) - large_logits[static_cast<std::size_t>(token)] <= rollback_);
-}
-
-Result<PairGeneration> generate_pair(Engine& large, Engine& small, std::span<const TokenId> prompt,
-                                     const PairPolicy& policy, const PairOptions& options) {
-  if (prompt.empty()) return fail(ErrorCode::kInvalidArgument, "the prompt is empty", "Give at least one character.");
-  if (large.model().config().vocabulary != small.model().config().vocabulary)
+Result<std::unique_ptr<ModelPair>> ModelPair::create(Engine& writer, Engine& checker) {
+  if (writer.model().config().vocabulary != checker.model().config().vocabulary)
     return fail(ErrorCode::kInvalidArgument, "the two models have different vocabularies");
-  return PairSession(large, small, prompt, policy, options).run();
+  return std::make_unique<EnginePair>(writer, checker);
+}
+
+Result<std::unique_ptr<PairPolicy>> make_pair_policy(std::string_view name, const PairSettings& settings) {
+  std::string names;
+  for (const PairPolicyDescriptor* policy : pair_policies()) {
+    if (policy->name == name) return policy->make(settings);
+    names += (names.empty() ? "" : ", ") + std::string(policy->name);
+  }
+  return fail(ErrorCode::kInvalidArgument, "there is no way for two models to answer named '" + std::string(name) + "'",
+              "Known: " + names + ".");
 }
 
 }  // namespace kinglet
