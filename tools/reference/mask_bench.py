@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Structured output beside two other engines, one thread each, on real schemas: verdicts, times of masks, time to the first mask.
 
-    tools/reference/mask_bench.py KINGLET MODEL.gguf DATA [--sample 500] [--engines kinglet,llguidance,xgrammar] [--out F.json]
+    tools/reference/mask_bench.py KINGLET MODEL.gguf DATA [--sample 500] [--engines kinglet,llguidance,xgrammar,…] [--out F.json]
 
 DATA is the folder maskbench/data of github.com/guidance-ai/jsonschemabench (each file one schema with its valid and invalid instances), or a file
 of lines {"schema": ..., "tests": [{"data": ..., "valid": ...}]}. Needs llguidance and xgrammar from PyPI for their columns. Each instance is one
 line of JSON as json.dumps(data, ensure_ascii=False) writes it, cut by Kinglet's tokenizer; a mask is made before each token and at the end.
+Further engines: kinglet-any-order (with --any-order), kinglet-cpu (times by the thread's clock). "Order" counts valid instances that Kinglet refuses
+only because their properties come in another order than the schema's; "wrong" counts all other verdicts that differ from the data's.
 """
 import argparse
 import glob
@@ -85,16 +87,16 @@ class Vocabulary:
         return made.to_str()
 
 
-def run_kinglet(kinglet, model, cases, _ids, _vocabulary):
+def run_kinglet(kinglet, model, cases, _ids, _vocabulary, *options):
     with tempfile.NamedTemporaryFile("w", suffix=".jsonl", encoding="utf-8") as file:
         for _, schema, tests in cases:
             file.write(json.dumps({"schema": schema, "tests": tests}, ensure_ascii=False) + "\n")
         file.flush()
-        done = subprocess.run([kinglet, "grammar", "test", model, "--cases", file.name, "--json"], stdout=subprocess.PIPE, check=True)
+        done = subprocess.run([kinglet, "grammar", "test", model, "--cases", file.name, "--json", *options], stdout=subprocess.PIPE, check=True)
     for line in done.stdout.splitlines():
         result = json.loads(line)
         yield {"error": result["error"], "first_ms": result["first_mask_ms"], "mask_us": result["mask_us"],
-               "accepted": [test["accepted"] for test in result["tests"]]}
+               "accepted": [test["accepted"] for test in result["tests"]], "order": [test.get("out_of_order", False) for test in result["tests"]]}
 
 
 def walk(engine_mask, accept, ends, tests_ids, reset):
@@ -117,6 +119,14 @@ def walk(engine_mask, accept, ends, tests_ids, reset):
             fed = ends()
         accepted.append(fed)
     return mask_us, accepted
+
+
+def run_kinglet_any_order(*arguments):
+    return run_kinglet(*arguments, "--any-order")
+
+
+def run_kinglet_cpu(*arguments):
+    return run_kinglet(*arguments, "--cpu-time")
 
 
 def run_llguidance(_kinglet, _model, cases, ids, vocabulary):
@@ -194,12 +204,14 @@ def quantile(values, share):
 def summary(name, cases, results):
     masks = [us for r in results if r["error"] is None for us in r["mask_us"]]
     first = [r["first_ms"] for r in results if r["error"] is None]
-    wrong = [(case[0], i, test["valid"]) for case, r in zip(cases, results) if r["error"] is None
-             for i, (test, got) in enumerate(zip(case[2], r["accepted"])) if test["valid"] != got]
+    differ = [(case[0], i, test["valid"], test["valid"] and r.get("order", ())[i:i + 1] == [True]) for case, r in zip(cases, results)
+              if r["error"] is None for i, (test, got) in enumerate(zip(case[2], r["accepted"])) if test["valid"] != got]
+    order, wrong = [d[:3] for d in differ if d[3]], [d[:3] for d in differ if not d[3]]
     refused = [(case[0], r["error"]) for case, r in zip(cases, results) if r["error"] is not None]
     return {"engine": name, "schemas": len(results), "masks": len(masks), "mask_us_p50": quantile(masks, .5), "mask_us_p99": quantile(masks, .99),
             "mask_us_max": max(masks, default=0), "first_ms_p50": quantile(first, .5), "first_ms_p99": quantile(first, .99),
-            "first_ms_max": max(first, default=0), "refused": len(refused), "wrong": len(wrong), "wrong_schemas": len({w[0] for w in wrong}),
+            "first_ms_max": max(first, default=0), "refused": len(refused), "order": len(order), "order_schemas": len({o[0] for o in order}),
+            "wrong": len(wrong), "wrong_schemas": len({w[0] for w in wrong}),
             "wrong_list": wrong, "refused_list": refused}
 
 
@@ -211,6 +223,7 @@ def main():
     parser.add_argument("--sample", type=int, default=0, help="this many schemas, drawn at random (0: all)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--engines", default="kinglet,llguidance,xgrammar")
+    parser.add_argument("--most-seconds", type=float, default=float("inf"), help="an engine stops after the schema with which this is over")
     parser.add_argument("--out")
     arguments = parser.parse_args()
     cases = read_cases(arguments.data)
@@ -218,16 +231,22 @@ def main():
         cases = [cases[i] for i in sorted(random.Random(arguments.seed).sample(range(len(cases)), arguments.sample))]
     ids = tokens_of(arguments.kinglet, arguments.model, cases)
     vocabulary = Vocabulary(arguments.model)
-    runs = {"kinglet": run_kinglet, "llguidance": run_llguidance, "xgrammar": run_xgrammar}
+    runs = {"kinglet": run_kinglet, "kinglet-any-order": run_kinglet_any_order, "kinglet-cpu": run_kinglet_cpu, "llguidance": run_llguidance,
+            "xgrammar": run_xgrammar}
     table = []
     print(f"{len(cases)} schemas, {sum(len(case[2]) for case in cases)} instances, {len(vocabulary.bytes)} tokens")
-    print(f"{'':11} {'mask p50':>9} {'p99':>9} {'max':>10} {'first p50':>10} {'p99':>9} {'max':>10} {'refused':>8} {'wrong':>6} (schemas)")
+    print(f"{'':17} {'schemas':>7} {'mask p50':>9} {'p99':>9} {'max':>9} {'first p50':>11} {'p99':>11} {'refused':>8} {'order':>9} {'wrong':>9} (schemas)")
     for name in arguments.engines.split(","):
-        results = list(runs[name](arguments.kinglet, arguments.model, cases, ids, vocabulary))
+        results, end = [], time.monotonic() + arguments.most_seconds
+        for result in runs[name](arguments.kinglet, arguments.model, cases, ids, vocabulary):
+            results.append(result)
+            if time.monotonic() > end:
+                break
         row = summary(name, cases, results)
         table.append(row)
-        print(f"{name:11} {row['mask_us_p50']:6.2f} us {row['mask_us_p99']:6.1f} us {row['mask_us_max']:7.0f} us {row['first_ms_p50']:7.3f} ms "
-              f"{row['first_ms_p99']:6.2f} ms {row['first_ms_max']:7.1f} ms {row['refused']:8} {row['wrong']:6} ({row['wrong_schemas']})", flush=True)
+        print(f"{name:17} {row['schemas']:7} {row['mask_us_p50']:6.2f} us {row['mask_us_p99']:6.1f} us {row['mask_us_max']:6.0f} us "
+              f"{row['first_ms_p50']:8.3f} ms {row['first_ms_p99']:8.2f} ms {row['refused']:8} {row['order']:4} ({row['order_schemas']:2}) "
+              f"{row['wrong']:4} ({row['wrong_schemas']:2})", flush=True)
         if arguments.out:
             with open(arguments.out, "w", encoding="utf-8") as file:
                 json.dump(table, file, indent=1)
