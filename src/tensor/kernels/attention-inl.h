@@ -27,12 +27,14 @@ KINGLET_INLINE void for_row_tiles(int rows, Tile tile) {
 
 /// Which group to fetch while group g is read: `distance` groups on, of this call and then of the next ones. About 16
 /// KiB: less does not cover the latency of memory, more pushes groups out of the first-level cache before their turn.
+/// Where a call has fewer groups, all of the next one.
 struct Ahead {
   KvGroups groups, next;
   int count, distance;
   Ahead(KvGroups g, KvGroups n, int c, int group_bytes) : groups(g), next(n), count(c) {
     const int fit = 16384 / group_bytes;
     distance = fit < 2 ? 2 : fit > kKvGroups ? kKvGroups : fit;
+    if (n != nullptr && distance > c) distance = c;
   }
   const std::byte* operator()(int g) const {
     g += distance;

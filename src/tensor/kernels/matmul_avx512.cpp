@@ -170,36 +170,31 @@ inline __m512i start(__m512i negative_sum) {
   return _mm512_setzero_si512();
 }
 
-// Exact sums over the quads [First, Last). Two chains where too few rows are there to hide the latency.
-template <int First, int Last, bool Two>
+// Exact sums over the quads [First, Last), in two chains: one row alone does not hide the latency of an addition.
+template <int First, int Last>
 inline __m512i dot(__m512i sum, const __m512i (&codes)[8], const QuantizedBlock& q) {
-  if constexpr (Two) {
-    __m512i other = _mm512_setzero_si512();
-    KINGLET_UNROLL for (int quad = First; quad < Last; quad += 2) {
-      sum = _mm512_dpbusd_epi32(sum, codes[quad], broadcast_int(q.codes + 4 * quad));
-      other = _mm512_dpbusd_epi32(other, codes[quad + 1], broadcast_int(q.codes + 4 * quad + 4));
-    }
-    return _mm512_add_epi32(sum, other);
+  __m512i other = _mm512_setzero_si512();
+  KINGLET_UNROLL for (int quad = First; quad < Last; quad += 2) {
+    sum = _mm512_dpbusd_epi32(sum, codes[quad], broadcast_int(q.codes + 4 * quad));
+    other = _mm512_dpbusd_epi32(other, codes[quad + 1], broadcast_int(q.codes + 4 * quad + 4));
   }
-  KINGLET_UNROLL for (int quad = First; quad < Last; ++quad) sum =
-      _mm512_dpbusd_epi32(sum, codes[quad], broadcast_int(q.codes + 4 * quad));
-  return sum;
+  return _mm512_add_epi32(sum, other);
 }
 
-template <TileFormat F, int R>
+// A block of one row.
+template <TileFormat F>
 inline __m512 block_value(const __m512i (&codes)[8], const __m512 (&scales)[2], const __m512 (&minimums)[2],
                           const QuantizedBlock& q) {
-  constexpr bool kTwo = R <= 2;
   __m512 value;
   if constexpr (F.groups() == 1) {
-    const __m512i sum = dot<0, 8, kTwo>(start<F>(broadcast_int(&q.negative_sum)), codes, q);
+    const __m512i sum = dot<0, 8>(start<F>(broadcast_int(&q.negative_sum)), codes, q);
     value = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scales[0]);
     if constexpr (F.minimum) value = _mm512_fmadd_ps(minimums[0], _mm512_set1_ps(q.negative_sum_float), value);
   } else {
     const __m512i first = broadcast_int(&q.negative_half);
     const __m512i second = _mm512_sub_epi32(broadcast_int(&q.negative_sum), first);
-    const __m512i low = dot<0, 4, false>(start<F>(first), codes, q);
-    const __m512i high = dot<4, 8, false>(start<F>(second), codes, q);
+    const __m512i low = dot<0, 4>(start<F>(first), codes, q);
+    const __m512i high = dot<4, 8>(start<F>(second), codes, q);
     value = _mm512_mul_ps(_mm512_cvtepi32_ps(low), scales[0]);
     value = _mm512_fmadd_ps(_mm512_cvtepi32_ps(high), scales[1], value);
     if constexpr (F.minimum) {
@@ -208,6 +203,20 @@ inline __m512 block_value(const __m512i (&codes)[8], const __m512 (&scales)[2], 
     }
   }
   return value;
+}
+
+template <TileFormat F>
+inline void add_block(const unsigned char* block, __m512i book, __m512 unit, __m512 minimum_unit,
+                      const QuantizedBlock& q, __m512& total) {
+  __m512i codes[8];
+  unpack_codes<F>(block, book, codes);
+  __m512 scales[2], minimums[2];
+  KINGLET_UNROLL for (int group = 0; group < F.groups(); ++group) {
+    const unsigned char* at = block + F.code_bytes() + 16 * F.scale_size() * group;
+    scales[group] = load_scale<F>(at, unit);
+    if constexpr (F.minimum) minimums[group] = load_scale<F>(at + F.scale_bytes(), minimum_unit);
+  }
+  total = _mm512_fmadd_ps(block_value<F>(codes, scales, minimums, q), _mm512_set1_ps(q.scale), total);
 }
 
 // Rows in groups of four, so that each address is one of a few registers plus 0, 1, 2 or 3 strides.
@@ -228,28 +237,20 @@ struct RowAddress {
   }
 };
 
-template <TileFormat F, int R, int Row = 0>
-inline void add_block(const __m512i (&codes)[8], const __m512 (&scales)[2], const __m512 (&minimums)[2],
-                      const RowAddress& rows, __m512 (&sums)[R]) {
-  const auto& q = *reinterpret_cast<const QuantizedBlock*>(rows.template at<Row>());
-  const __m512 value = block_value<F, R>(codes, scales, minimums, q);
-  sums[Row] = _mm512_fmadd_ps(value, _mm512_set1_ps(q.scale), sums[Row]);
-  if constexpr (Row + 1 < R) add_block<F, R, Row + 1>(codes, scales, minimums, rows, sums);
-}
-
-// Two tiles side by side: each broadcast of activations serves both, so that the multipliers and not the loads are the
-// limit.
-constexpr int kPair = 2;
-
-template <TileFormat F, int R, int Pair>
-inline void add_pair(const unsigned char* const (&blocks)[kPair], __m512i book, const __m512i (&upper)[kPair],
-                     const QuantizedBlock* const (&q)[R], __m512i (&sums)[kPair][R]) {
-  __m512i first[kPair], second[kPair];
-  KINGLET_UNROLL for (int t = 0; t < kPair; ++t) unpack_pair<F, Pair>(blocks[t], book, upper[t], first[t], second[t]);
+// The quads 2 Pair and 2 Pair + 1 of T tiles side by side: the sums of all rows advance together, so that none waits
+// for its own last addition. With two tiles each broadcast of activations serves both.
+template <TileFormat F, int R, int T, int Pair>
+inline void add_pair(const unsigned char* const (&blocks)[T], __m512i book, const __m512i (&upper)[T],
+                     const QuantizedBlock* const (&q)[R], __m512i (&sums)[T][R]) {
+  __m512i first[T], second[T];
+  KINGLET_UNROLL for (int t = 0; t < T; ++t) unpack_pair<F, Pair>(blocks[t], book, upper[t], first[t], second[t]);
   KINGLET_UNROLL for (int r = 0; r < R; ++r) {
-    const __m512i a = broadcast_int(q[r]->codes + 8 * Pair), b = broadcast_int(q[r]->codes + 8 * Pair + 4);
-    KINGLET_UNROLL for (int t = 0; t < kPair; ++t) sums[t][r] = _mm512_dpbusd_epi32(sums[t][r], first[t], a);
-    KINGLET_UNROLL for (int t = 0; t < kPair; ++t) sums[t][r] = _mm512_dpbusd_epi32(sums[t][r], second[t], b);
+    const __m512i a = broadcast_int(q[r]->codes + 8 * Pair);
+    KINGLET_UNROLL for (int t = 0; t < T; ++t) sums[t][r] = _mm512_dpbusd_epi32(sums[t][r], first[t], a);
+  }
+  KINGLET_UNROLL for (int r = 0; r < R; ++r) {
+    const __m512i b = broadcast_int(q[r]->codes + 8 * Pair + 4);
+    KINGLET_UNROLL for (int t = 0; t < T; ++t) sums[t][r] = _mm512_dpbusd_epi32(sums[t][r], second[t], b);
   }
 }
 
@@ -259,9 +260,9 @@ inline void row_blocks(const RowAddress& rows, const QuantizedBlock* (&q)[R]) {
   if constexpr (Row + 1 < R) row_blocks<F, R, Row + 1>(rows, q);
 }
 
-template <TileFormat F, int R>
-inline void add_block_pair(const unsigned char* const (&blocks)[kPair], __m512i book, const __m512 (&units)[kPair],
-                           const __m512 (&minimum_units)[kPair], const RowAddress& rows, __m512 (&totals)[kPair][R]) {
+template <TileFormat F, int R, int T>
+inline void add_blocks(const unsigned char* const (&blocks)[T], __m512i book, const __m512 (&units)[T],
+                       const __m512 (&minimum_units)[T], const RowAddress& rows, __m512 (&totals)[T][R]) {
   const QuantizedBlock* q[R];
   row_blocks<F, R>(rows, q);
   const auto scale = [&](int t, int group) {
@@ -270,17 +271,17 @@ inline void add_block_pair(const unsigned char* const (&blocks)[kPair], __m512i 
   const auto minimum = [&](int t, int group) {
     return load_scale<F>(blocks[t] + F.code_bytes() + F.scale_bytes() + 16 * F.scale_size() * group, minimum_units[t]);
   };
-  __m512i sums[kPair][R], upper[kPair];
-  __m512 values[kPair][R];
-  KINGLET_UNROLL for (int t = 0; t < kPair; ++t) {
+  __m512i sums[T][R], upper[T];
+  __m512 values[T][R];
+  KINGLET_UNROLL for (int t = 0; t < T; ++t) {
     upper[t] = upper_bits<F, 0>(blocks[t]);
     KINGLET_UNROLL for (int r = 0; r < R; ++r) sums[t][r] =
         start<F>(broadcast_int(F.groups() == 1 ? &q[r]->negative_sum : &q[r]->negative_half));
   }
-  add_pair<F, R, 0>(blocks, book, upper, q, sums);
-  add_pair<F, R, 1>(blocks, book, upper, q, sums);
+  add_pair<F, R, T, 0>(blocks, book, upper, q, sums);
+  add_pair<F, R, T, 1>(blocks, book, upper, q, sums);
   if constexpr (F.groups() == 2) {
-    KINGLET_UNROLL for (int t = 0; t < kPair; ++t) {
+    KINGLET_UNROLL for (int t = 0; t < T; ++t) {
       const __m512 s = scale(t, 0);
       KINGLET_UNROLL for (int r = 0; r < R; ++r) {
         values[t][r] = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[t][r]), s);
@@ -289,10 +290,10 @@ inline void add_block_pair(const unsigned char* const (&blocks)[kPair], __m512i 
       }
     }
   }
-  if constexpr (kTwoUppers<F>) KINGLET_UNROLL for (int t = 0; t < kPair; ++t) upper[t] = upper_bits<F, 1>(blocks[t]);
-  add_pair<F, R, 2>(blocks, book, upper, q, sums);
-  add_pair<F, R, 3>(blocks, book, upper, q, sums);
-  KINGLET_UNROLL for (int t = 0; t < kPair; ++t) {
+  if constexpr (kTwoUppers<F>) KINGLET_UNROLL for (int t = 0; t < T; ++t) upper[t] = upper_bits<F, 1>(blocks[t]);
+  add_pair<F, R, T, 2>(blocks, book, upper, q, sums);
+  add_pair<F, R, T, 3>(blocks, book, upper, q, sums);
+  KINGLET_UNROLL for (int t = 0; t < T; ++t) {
     const __m512 s = scale(t, F.groups() - 1);
     KINGLET_UNROLL for (int r = 0; r < R; ++r) {
       const __m512 sum = _mm512_cvtepi32_ps(sums[t][r]);
@@ -335,11 +336,13 @@ inline __m512i load_codebook(const std::int8_t* codebook) {
                                               _mm_set1_epi8(static_cast<char>(0x80))));
 }
 
+constexpr int kPair = 2;  // tiles of run_pair
+
 struct Kernels {
   using PairRowCounts = RowCountsOf<4, 3, 2, 1>;
   // Fewer rows are bound by memory, which likes to be read in order.
   static constexpr int kPairsFrom = 9;
-  using RowCounts = RowCountsOf<16, 12, 8, 6, 4, 3, 2, 1>;
+  using RowCounts = RowCountsOf<8, 6, 4, 3, 2, 1>;
   using FloatRowCounts = RowCountsOf<16, 8, 4, 2, 1>;
 
   template <int Format, int R>
@@ -347,8 +350,8 @@ struct Kernels {
                          const std::int8_t* codebook, bool prefetch, float* sums) {
     constexpr TileFormat F = kTileFormats[Format];
     const __m512i book = load_codebook<F>(codebook);
-    __m512 totals[R];
-    KINGLET_UNROLL for (int r = 0; r < R; ++r) totals[r] = _mm512_load_ps(sums + kLanes * r);
+    __m512 totals[1][R];
+    KINGLET_UNROLL for (int r = 0; r < R; ++r) totals[0][r] = _mm512_load_ps(sums + kLanes * r);
     RowAddress rows(x, x_stride);
     for (std::int64_t u = 0; u < units; ++u) {
       __m512 unit = _mm512_setzero_ps(), minimum_unit = _mm512_setzero_ps();
@@ -360,20 +363,18 @@ struct Kernels {
           KINGLET_UNROLL for (int ahead = 0; ahead < F.block_bytes(); ahead += 64)
               _mm_prefetch(tile + kPrefetchBytes<R> + ahead, _MM_HINT_T0);
         }
-        __m512i codes[8];
-        unpack_codes<F>(tile, book, codes);
-        __m512 scales[2], minimums[2];
-        KINGLET_UNROLL for (int group = 0; group < F.groups(); ++group) {
-          const unsigned char* at = tile + F.code_bytes() + 16 * F.scale_size() * group;
-          scales[group] = load_scale<F>(at, unit);
-          if constexpr (F.minimum) minimums[group] = load_scale<F>(at + F.scale_bytes(), minimum_unit);
+        if constexpr (R == 1) {
+          add_block<F>(tile, book, unit, minimum_unit, *reinterpret_cast<const QuantizedBlock*>(rows.at<0>()),
+                       totals[0][0]);
+        } else {
+          const unsigned char* const block[1] = {tile};
+          add_blocks<F, R, 1>(block, book, {unit}, {minimum_unit}, rows, totals);
         }
-        add_block<F, R>(codes, scales, minimums, rows, totals);
         tile += F.block_bytes();
         rows.advance(sizeof(QuantizedBlock));
       }
     }
-    KINGLET_UNROLL for (int r = 0; r < R; ++r) _mm512_store_ps(sums + kLanes * r, totals[r]);
+    KINGLET_UNROLL for (int r = 0; r < R; ++r) _mm512_store_ps(sums + kLanes * r, totals[0][r]);
   }
 
   // Two tiles, `tile_bytes` apart, their sums `sums_apart` floats apart. Bit t of `fetch`: fetch tile t of the next
@@ -405,7 +406,7 @@ struct Kernels {
           KINGLET_UNROLL for (int at = 0; at < F.block_bytes(); at += 64) _mm_prefetch(ahead[t] + at, _MM_HINT_T0);
           ahead[t] += F.block_bytes();
         }
-        add_block_pair<F, R>(blocks, book, unit, minimum_unit, rows, totals);
+        add_blocks<F, R, kPair>(blocks, book, unit, minimum_unit, rows, totals);
         KINGLET_UNROLL for (int t = 0; t < kPair; ++t) blocks[t] += F.block_bytes();
         rows.advance(sizeof(QuantizedBlock));
       }
