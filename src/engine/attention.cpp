@@ -20,8 +20,11 @@ constexpr std::int64_t kPartialFloats = std::int64_t{2} << 18;
 /// Items a thread should find, so that an uneven share costs little.
 constexpr int kItemsPerThread = 4;
 
-/// Rows whose keys one item of store() packs: a group, when they begin at one.
+/// Most rows whose keys one item of store() packs: a group, when they begin at one.
 constexpr int kStoreRows = kKvGroup;
+
+/// What a thread fetches before it may store and attend: waiting for memory group after group would take longer.
+constexpr std::size_t kFetchedBytes = std::size_t{96} << 10;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -40,6 +43,7 @@ Result<std::unique_ptr<AttentionPlan>> AttentionPlan::create(const ModelConfig& 
                                                                : 1 / std::sqrt(static_cast<double>(config.key_length)));
   plan->cap_ = static_cast<float>(config.attention_softcap);
   plan->threads_ = threads;
+  plan->queue_ = std::make_unique<ItemQueue>(threads);
   for (const LayerConfig& layer : config.per_layer)
     plan->sizes_.push_back({.heads = layer.heads, .kv_heads = layer.kv_heads, .window = layer.sliding_window});
   plan->taken_.resize(plan->sizes_.size());
@@ -48,6 +52,7 @@ Result<std::unique_ptr<AttentionPlan>> AttentionPlan::create(const ModelConfig& 
   plan->order_.reserve(static_cast<std::size_t>(max_rows));
   plan->place_.reserve(static_cast<std::size_t>(max_rows));
   plan->positions_.reserve(static_cast<std::size_t>(max_rows));
+  plan->runs_.reserve(static_cast<std::size_t>(max_rows));
   // A tile is split only where there are fewer tiles than a thread should find.
   const std::size_t counters = static_cast<std::size_t>(threads * kItemsPerThread) * plan->shapes_.size();
   plan->counters_ = std::make_unique<std::atomic<std::int32_t>[]>(counters);
@@ -74,6 +79,7 @@ Result<void> AttentionPlan::prepare(std::span<const Row> rows, bool tree, int la
         std::span(positions_)
             .subspan(static_cast<std::size_t>(sequence.first), static_cast<std::size_t>(sequence.count))));
   place_rows();
+  find_runs();
   find_shapes();
   std::int32_t counters = 0;
   for (int i = 0; i < shape_count_; ++i) {
@@ -223,14 +229,32 @@ Result<void> AttentionPlan::find_paths(std::span<const Row> rows, SequenceRows& 
   return {};
 }
 
+std::int64_t AttentionPlan::token_tiles(std::int32_t tokens) const {
+  std::int64_t tiles = 0;
+  for (const SequenceRows& sequence : sequences_) tiles += ceil_div(sequence.count, tokens);
+  return tiles;
+}
+
+/// Fewer than `most` where the threads would share a few tiles unevenly, which have a chunk each: those of more chunks
+/// are split by chunks, so that no key is read twice.
+std::int32_t AttentionPlan::tokens_of_a_tile(int layer, std::int32_t most, std::int64_t tiles_a_token) const {
+  constexpr int kTilesPerThread = 2;
+  std::int32_t tokens = 1;
+  for (const SequenceRows& sequence : sequences_) {
+    if (sequence.cache->slots(layer) + sequence.count > kKvChunk) return most;
+    tokens = std::max(tokens, std::min(sequence.count, most));
+  }
+  while (tokens > 1 && tiles_a_token * token_tiles(tokens) < threads_ * kTilesPerThread) tokens = (tokens + 1) / 2;
+  return tokens;
+}
+
 void AttentionPlan::make_items(Shape& shape, std::int32_t& counters, std::int64_t& partials) {
   shape.items.clear();
   const std::int64_t kv_heads = sizes(shape.layer).kv_heads, per_kv = sizes(shape.layer).heads / kv_heads;
   const auto heads = static_cast<std::int32_t>(std::min<std::int64_t>(per_kv, kQueryRows));
-  const auto tokens = std::max(1, kQueryRows / heads);
-  std::int64_t tiles = 0;
-  for (const SequenceRows& sequence : sequences_) tiles += ceil_div(sequence.count, tokens);
-  tiles *= kv_heads * ceil_div(per_kv, heads);
+  const std::int64_t a_token = kv_heads * ceil_div(per_kv, heads);
+  const std::int32_t tokens = tokens_of_a_tile(shape.layer, std::max(1, kQueryRows / heads), a_token);
+  const std::int64_t tiles = a_token * token_tiles(tokens);
   const std::int64_t wanted = std::int64_t{threads_} * kItemsPerThread;
   const std::int64_t most = tiles >= wanted ? 1 : ceil_div(wanted, std::max<std::int64_t>(tiles, 1));
   for (std::size_t s = 0; s < sequences_.size(); ++s)
@@ -263,32 +287,38 @@ void AttentionPlan::add_splits(Shape& shape, Item item, std::int64_t most, std::
   for (item.split = 0; item.split < item.splits; ++item.split) shape.items.push_back(item);
 }
 
-int AttentionPlan::store_items(int layer) const {
-  return static_cast<int>(ceil_div(std::ssize(order_), kStoreRows) * sizes(layer).kv_heads);
+void AttentionPlan::find_runs() {
+  runs_.clear();
+  for (std::int32_t s = 0; s < std::ssize(sequences_); ++s) {
+    const SequenceRows& sequence = sequences_[static_cast<std::size_t>(s)];
+    const std::int32_t end = sequence.first + sequence.count;
+    for (std::int32_t begin = sequence.first; begin < end; begin += kStoreRows)
+      runs_.push_back({.sequence = s, .begin = begin, .end = std::min(begin + kStoreRows, end)});
+  }
 }
 
+int AttentionPlan::store_items(int layer) const { return static_cast<int>(std::ssize(runs_) * sizes(layer).kv_heads); }
+
 void AttentionPlan::store(int layer, int item, const float* k, const float* v) const {
-  const std::int64_t kv_heads = sizes(layer).kv_heads, head = item % kv_heads;
-  const std::int32_t begin = static_cast<std::int32_t>(item / kv_heads) * kStoreRows;
-  const std::int32_t end = std::min(begin + kStoreRows, static_cast<std::int32_t>(order_.size()));
+  const std::int64_t kv_heads = sizes(layer).kv_heads;
+  const StoreRun& run = runs_[static_cast<std::size_t>(item / kv_heads)];
+  const SequenceRows& sequence = sequences_[static_cast<std::size_t>(run.sequence)];
   const AttentionKernels& kernels = kinglet::attention();
   const auto storage = static_cast<std::size_t>(layout_.storage);
-  std::size_t s = 0;
-  for (std::int32_t place = begin; place < end; ++place) {
-    while (place >= sequences_[s].first + sequences_[s].count) ++s;
-    const SequenceRows& sequence = sequences_[s];
+  const int kv_head = static_cast<int>(item % kv_heads);
+  float mixed[kMostMixed];
+  const auto mixed_of = [&](const float* x, int n, const std::vector<float>* taken) {
+    if (!layout_.mixed()) return x;
+    std::copy_n(x, n, mixed);
+    if (taken != nullptr && !taken->empty())
+      for (int d = 0; d < n; ++d) mixed[d] -= (*taken)[static_cast<std::size_t>(kv_head * n + d)];
+    mix(mixed, n);
+    return static_cast<const float*>(mixed);
+  };
+  for (std::int32_t place = run.begin; place < run.end; ++place) {
     const std::int64_t slot = sequence.cache->slots(layer) + place - sequence.first;
-    const std::int64_t at = order_[static_cast<std::size_t>(place)].row * kv_heads + head;
-    const int lane = static_cast<int>(slot % kKvGroup), kv_head = static_cast<int>(head);
-    float mixed[kMostMixed];
-    const auto mixed_of = [&](const float* x, int n, const std::vector<float>* taken) {
-      if (!layout_.mixed()) return x;
-      std::copy_n(x, n, mixed);
-      if (taken != nullptr && !taken->empty())
-        for (int d = 0; d < n; ++d) mixed[d] -= (*taken)[static_cast<std::size_t>(kv_head * n + d)];
-      mix(mixed, n);
-      return static_cast<const float*>(mixed);
-    };
+    const std::int64_t at = order_[static_cast<std::size_t>(place)].row * kv_heads + kv_head;
+    const int lane = static_cast<int>(slot % kKvGroup);
     kernels.store_key[storage](
         mixed_of(k + at * layout_.key_length, layout_.key_length, &taken_[static_cast<std::size_t>(layer)]),
         layout_.key_length, sequence.cache->key_group(layer, kv_head, slot / kKvGroup), lane);
@@ -382,6 +412,19 @@ void AttentionPlan::attend(int layer, int index, int thread, const float* q, flo
   for (std::int64_t i = 0; i < tile.chunk_end - tile.chunk_begin; ++i)
     tile.merge(partials + i * tile.partial_floats(), scratch);
   tile.finish(results, o_row, scratch);
+}
+
+void AttentionPlan::fetch(int layer, int thread) const {
+  const WorkShare share = work_share(attend_items(layer), thread, threads_);
+  std::size_t fetched = 0;
+  for (std::int64_t i = share.begin; i < share.end && fetched < kFetchedBytes; ++i)
+    fetched += fetch_item(layer, static_cast<int>(i));
+}
+
+std::size_t AttentionPlan::fetch_item(int layer, int index) const {
+  const Item& item = shape(layer).items[static_cast<std::size_t>(index)];
+  const AttentionTile tile = make_tile(layer, item);
+  return tile.fetch(tile.chunk_begin + work_share(tile.chunk_end - tile.chunk_begin, item.split, item.splits).begin);
 }
 
 std::vector<float> AttentionPlan::weights(int layer, int row, int head, const float* q) const {

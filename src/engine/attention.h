@@ -22,6 +22,7 @@
 #include "base/aligned_memory.h"
 #include "engine/attention_tile.h"
 #include "engine/cache/sequence_cache.h"
+#include "engine/item_queue.h"
 #include "engine/key_rotation.h"
 #include "kinglet/architecture.h"
 #include "kinglet/engine.h"
@@ -60,6 +61,14 @@ class AttentionPlan {
   /// q [rows, heads * key_length] with norm and RoPE done, not yet scaled; o [rows, heads * value_length].
   void attend(int layer, int item, int thread, const float* q, float* o) const;
 
+  /// The next item of attend() for this thread, -1 when all are taken. begin_items() of all threads, and a barrier,
+  /// come before the first of a layer.
+  int next_item(int layer, int thread) const { return queue_->take(attend_items(layer), thread); }
+  void begin_items(int thread) const { queue_->reset(thread); }
+
+  /// Starts to fetch what a thread's items read from the cache, as far as its own caches hold it.
+  void fetch(int layer, int thread) const;
+
   /// The rows' slots belong to their sequences from now on.
   void commit();
 
@@ -81,6 +90,9 @@ class AttentionPlan {
     std::int32_t row = 0;        ///< index in the call
     std::int32_t depth = 0;      ///< rows of this call that it continues
     std::int32_t ancestors = 0;  ///< start of its path in paths_ (trees): the slot - base of depth 0, 1, … depth
+  };
+  struct StoreRun {                                 ///< rows of one sequence whose keys one item of store() packs
+    std::int32_t sequence = 0, begin = 0, end = 0;  ///< in order_
   };
   /// Some rows of a sequence and some heads of one KV head: the query rows of a tile, over some of the chunks.
   struct Item {
@@ -110,10 +122,14 @@ class AttentionPlan {
   Result<void> group_rows(std::span<const Row> rows, bool tree);
   Result<void> check_layers() const;
   void place_rows();
+  void find_runs();
   Result<void> find_paths(std::span<const Row> rows, SequenceRows& sequence);
+  std::int64_t token_tiles(std::int32_t tokens) const;
+  std::int32_t tokens_of_a_tile(int layer, std::int32_t most, std::int64_t tiles_a_token) const;
   void make_items(Shape& shape, std::int32_t& counters, std::int64_t& partials);
   void add_splits(Shape& shape, Item item, std::int64_t most, std::int32_t& counters, std::int64_t& partials);
   AttentionTile make_tile(int layer, const Item& item) const;
+  std::size_t fetch_item(int layer, int index) const;
   void look_up(const SequenceRows& sequence, const Item& item, AttentionTile& tile) const;
 
   KvLayout layout_;
@@ -128,6 +144,7 @@ class AttentionPlan {
   std::vector<SequenceRows> sequences_;
   std::vector<RowPlace> order_;      ///< rows by sequence, in slot order
   std::vector<std::int32_t> place_;  ///< inverse: call row -> index in order_
+  std::vector<StoreRun> runs_;
   std::vector<std::int32_t> paths_;
   std::vector<std::int32_t> positions_;  ///< as order_
   bool compacts_ = false;
@@ -135,6 +152,7 @@ class AttentionPlan {
   std::unique_ptr<KeyRotation> rotation_;     ///< with compacts_
   std::vector<std::int32_t> slot_positions_;  ///< by call row
   std::unique_ptr<std::atomic<std::int32_t>[]> counters_;
+  std::unique_ptr<ItemQueue> queue_;
   AlignedMemory scratch_, partials_;
 };
 

@@ -90,6 +90,22 @@ void AttentionTile::run(std::int64_t chunk, bool another_follows, float* result,
   sum(chunk, groups, another_follows, result, scratch);
 }
 
+std::size_t AttentionTile::fetch(std::int64_t chunk) const {
+  constexpr std::size_t kMostBytes = 16384;
+  const auto fetch_group = [](const std::byte* group, std::size_t bytes) {
+    for (std::size_t at = 0; at < bytes; at += 64) __builtin_prefetch(group + at);
+  };
+  const Range groups = range(chunk);
+  std::size_t fetched = 0;
+  for (std::int64_t i = groups.begin; i < groups.end && fetched < kMostBytes; ++i) {
+    const std::int64_t group = chunk * kKvGroups + i;
+    fetch_group(cache->key_group(layer, kv_head, group), layout.key_group_bytes());
+    fetch_group(cache->value_group(layer, kv_head, group), layout.value_group_bytes());
+    fetched += layout.key_group_bytes() + layout.value_group_bytes();
+  }
+  return fetched;
+}
+
 /// Scores of `count` groups of keys for some of the queries. `group`: the first one's number, its slots / 16.
 void AttentionTile::multiply(const std::byte* const* keys, std::int64_t group, int count, const float* queries,
                              int query_rows, const std::byte* const* next, float* scores,

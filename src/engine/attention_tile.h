@@ -60,6 +60,8 @@ struct AttentionTile {
   void start(const AttentionScratch& scratch) const;
   /// Writes a chunk's result as AttentionScratch::chunk; leaves its weights in scratch.scores.
   void run(std::int64_t chunk, bool another_follows, float* result, const AttentionScratch& scratch) const;
+  /// Starts to fetch the first keys and values of a chunk. Returns their bytes.
+  std::size_t fetch(std::int64_t chunk) const;
   void merge(const float* result, const AttentionScratch& scratch) const;
   void finish(float* results, std::int64_t stride, const AttentionScratch& scratch) const;
 

@@ -231,6 +231,7 @@ void ForwardPass::attention_half(int thread, int index, const Pending& pending) 
   const LinearInput x = prepare(thread, pending, norm, all_, int8);
   show_input(thread, index, TapPoint::kAttentionInput, x);
   multiply(thread, *layer.query, x, space_.query, layer.query_bias);
+  attention_.fetch(index, thread);
   multiply(thread, *layer.key, x, space_.key, layer.key_bias);
   multiply(thread, *layer.value, x, space_.value, layer.value_bias);
   meet();
@@ -261,7 +262,7 @@ void ForwardPass::rotate_head(float* x, int row, const Vector& norm, int index, 
 void ForwardPass::rotate(int thread, int index) {
   const LayerConfig& sizes = config_.per_layer[std::size_t(index)];
   const LayerWeights& layer = model_.layers[std::size_t(index)];
-  if (thread == 0) next_item_ = 0;
+  attention_.begin_items(thread);
   if (config_.rope == RopeKind::kNone && !config_.qk_norm) return;
   const std::int64_t heads = sizes.heads + sizes.kv_heads;
   const WorkShare share = work_share(rows_ * heads, thread, threads_);
@@ -283,9 +284,7 @@ void ForwardPass::attend(int thread, int index) {
     attention_.store(index, int(item), space_.key, space_.value);
   }
   meet();
-  // Items differ in cost: each thread takes the next one.
-  const int items = attention_.attend_items(index);
-  for (int item = next_item_++; item < items; item = next_item_++) {
+  for (int item = attention_.next_item(index, thread); item >= 0; item = attention_.next_item(index, thread)) {
     attention_.attend(index, item, thread, space_.query, space_.attended);
   }
   if (call_.hooks == nullptr || !call_.hooks->attention) return;

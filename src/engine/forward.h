@@ -1,7 +1,6 @@
 // One forward call: rows through a range of layers. One function for every architecture; all threads run it together.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -85,7 +84,6 @@ class ForwardPass {
   AttentionPlan& attention_;
   int threads_, rows_, max_rows_;
   std::size_t width_;
-  std::atomic<int> next_item_{0};  ///< of attention, shared by the threads
   // Kept in the workspace, so that a call allocates nothing.
   std::vector<std::int32_t>& all_;     ///< 0 .. rows-1
   std::vector<std::int32_t>& active_;  ///< rows that run the feed-forward: all, unless a hook skips some
