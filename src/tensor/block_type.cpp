@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "tensor/type_family.h"
+
 namespace kinglet {
 namespace {
 
@@ -16,6 +18,8 @@ bool same_name(std::string_view a, std::string_view b) {
 const BlockType* find_block_type(std::string_view name) {
   for (const BlockType* type : block_types())
     if (same_name(type->name, name)) return type;
+  for (const TypeFamily* family : type_families())
+    if (const BlockType* type = family->find(name)) return type;
   return nullptr;
 }
 

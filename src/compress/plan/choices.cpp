@@ -1,21 +1,18 @@
 #include "compress/plan/choices.h"
 
-#include "compress/plan/sensitivity.h"
-
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 
 #include "base/thread_pool.h"
 #include "base/try.h"
+#include "compress/matrix_sample.h"
+#include "compress/plan/sensitivity.h"
 #include "model/format/gguf.h"
-#include "model/format/validate.h"
 
 namespace kinglet {
 namespace {
 
-constexpr std::int64_t kSampleRows = 16;       // of a matrix: errors of a type differ little between rows
-constexpr std::int64_t kSampleValues = 32768;  // wide rows need fewer
+constexpr std::int64_t kSampleRows = 16;      // of a matrix: errors of a type differ little between rows
+constexpr std::size_t kSampleValues = 32768;  // wide rows need fewer
 
 /// For models that are too large to be run here: what measure_sensitivities gave for SmolLM2-135M (the middle layers).
 double role_sensitivity(std::string_view name, bool tied) {
@@ -33,24 +30,6 @@ double role_sensitivity(std::string_view name, bool tied) {
 bool is_matrix(const TensorInfo& tensor) {
   return tensor.shape.size() >= 2 && tensor.type->decode && tensor.name.ends_with(".weight") &&
          tensor.name != "position_embd.weight" && tensor.name != "token_types.weight";
-}
-
-/// Values of rows spread over the whole matrix.
-Result<std::vector<float>> sample(const Checkpoint& source, const TensorInfo& tensor) {
-  KINGLET_TRY(const TensorData data, source.data(tensor));
-  const std::int64_t columns = tensor.columns(), rows = tensor.rows();
-  const std::int64_t count = std::clamp<std::int64_t>(std::min(kSampleRows, kSampleValues / columns), 1, rows);
-  std::vector<float> values(static_cast<std::size_t>(count * columns));
-  const std::uint64_t row_bytes = tensor.type->row_bytes(static_cast<std::uint64_t>(columns));
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::int64_t row = (2 * i + 1) * rows / (2 * count);
-    tensor.type->decode(data.bytes.data() + static_cast<std::uint64_t>(row) * row_bytes,
-                        static_cast<std::size_t>(columns / tensor.type->block_values), values.data() + i * columns);
-  }
-  for (float value : values)
-    if (!std::isfinite(value))
-      return fail(ErrorCode::kCorrupt, "tensor '" + printable(tensor.name) + "' holds values that are not finite");
-  return values;
 }
 
 double relative_error(const BlockType& type, const std::vector<float>& values) {
@@ -73,6 +52,8 @@ const BlockType* candidate(const BlockType& type, const TensorInfo& tensor, cons
   if (type.name == tensor.type->name) return tensor.type;
   if (!type.encode || !type.decode || type.block_values == 1 || (options.standard_only && type.is_native))
     return nullptr;
+  // Tables of powers, one scale a block, cost more bytes than trellises of the same error at every size.
+  if (type.is_native && type.form.codebook) return nullptr;
   const BlockType* fitting = fitting_block_type(type, tensor.columns());
   if (!fitting || fitting->bits_per_weight() < options.min_bits) return nullptr;
   return fitting->bits_per_weight() < tensor.type->bits_per_weight() ? fitting : nullptr;
@@ -108,7 +89,7 @@ Result<std::vector<TensorChoices>> list_choices(PassContext& context, const Choi
   std::vector<Result<void>> states(infos.size());
   const auto work = [&](std::size_t i) -> Result<void> {
     const TensorInfo& tensor = *infos[i];
-    KINGLET_TRY(const std::vector<float> values, sample(source, tensor));
+    KINGLET_TRY(const std::vector<float> values, sample_matrix(source, tensor, kSampleValues, kSampleRows));
     TensorChoices& entry = all[i];
     entry.name = tensor.name;
     entry.elements = tensor.elements();

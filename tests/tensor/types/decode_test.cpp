@@ -101,7 +101,7 @@ TEST(Decode, EqualsScaleTimesCodeMinusMinimumForAnyBits) {
     for (std::size_t i = 0; i < count; ++i) {
       lowest = std::min<int>(lowest, codes[i]);
       highest = std::max<int>(highest, codes[i]);
-      const float code = type->form.codebook != nullptr ? type->form.codebook[codes[i] & 15] : codes[i];
+      const float code = type->form.codebook != nullptr ? type->form.codebook[codes[i] & (high - low)] : codes[i];
       const std::size_t group = i / type->form.group;
       float value = scales[group] * code;
       if (type->form.has_minimum) value -= minimums[group];
