@@ -154,6 +154,42 @@ TEST(GrammarTest, PropertiesOfSeveralSchemasMayMix) {
     EXPECT_FALSE(matches(grammar, text)) << text;
 }
 
+TEST(GrammarTest, ConditionsOnPresenceHoldForEverySetOfProperties) {
+  constexpr std::string_view text = R"({"properties":{"a":{},"b":{},"c":{}},"maxProperties":4,
+      "dependentRequired":{"a":["b"],"b":["x"],"c":["a"]},
+      "anyOf":[{"required":["a"]},{"required":["c"]},{"required":["y"]}],"not":{"required":["c","y"]}})";
+  const Grammar ordered = schema(text), free = schema(text, {.any_order = true});
+  for (unsigned set = 0; set < 32; ++set) {
+    const auto has = [&](char name) { return (set >> std::string_view("abcxy").find(name) & 1) != 0; };
+    const bool valid = set != 31 && (!has('a') || has('b')) && (!has('b') || has('x')) && (!has('c') || has('a')) &&
+                       (has('a') || has('c') || has('y')) && !(has('c') && has('y'));
+    std::string forwards, backwards;
+    for (const char name : std::string("abcxy"))
+      if (has(name)) {
+        const std::string one = std::string("\"") + name + "\":1";
+        forwards += (forwards.empty() ? "" : ",") + one;
+        backwards = one + (backwards.empty() ? "" : ",") + backwards;
+      }
+    EXPECT_EQ(matches(ordered, "{" + forwards + "}"), valid) << forwards;
+    EXPECT_EQ(matches(free, "{" + forwards + "}"), valid) << forwards;
+    EXPECT_EQ(matches(free, "{" + backwards + "}"), valid) << backwards;
+  }
+}
+
+TEST(GrammarTest, ManyConditionsOnPresenceDoNotMultiplyWithDepth) {
+  std::string text = R"({"properties":{"in":{"type":"array","items":{"$ref":"#"}}},"dependentRequired":{)";
+  for (int i = 0; i < 7; ++i)
+    text += (i > 0 ? ",\"p" : "\"p") + std::to_string(i) + "\":[\"q" + std::to_string(i) + "\"]";
+  for (const bool any_order : {false, true}) {
+    const Grammar grammar = schema(text + "}}", {.any_order = any_order});
+    std::string good = R"({"p3":1,"q3":2})", bad = R"({"p3":1,"q4":2})";
+    for (int depth = 0; depth < 6; ++depth)
+      for (std::string* inner : {&good, &bad}) *inner = R"({"in":[)" + *inner + R"(],"q5":1,"p5":2})";
+    EXPECT_TRUE(matches(grammar, good));
+    EXPECT_FALSE(matches(grammar, bad));
+  }
+}
+
 TEST(GrammarTest, ManyPropertiesMayComeInAnyOrder) {
   std::string text = R"({"properties":{)";
   for (int i = 0; i < 90; ++i) text += (i > 0 ? ",\"p" : "\"p") + std::to_string(i) + "\":{\"type\":\"integer\"}";

@@ -18,7 +18,7 @@ NodeState ObjectCaller::pack(std::uint64_t step, std::uint64_t which, Bits bits)
 }
 
 bool ObjectCaller::settle() {
-  endless_ = std::any_of(further.begin(), further.end(), [](const Property& p) { return !p.required; });
+  endless_ = std::any_of(further.begin(), further.end(), [](const Property& p) { return !p.once; });
   unsigned at = 0;
   const auto field = [&](unsigned width) {
     const Field made{at, width};
@@ -26,11 +26,14 @@ bool ObjectCaller::settle() {
     return made;
   };
   count_ = field(bits_for(max != kNoLimit ? max : min));
+  // In any order the choices that still can hold follow from what was seen.
+  if (!any_order && choices > 1) alive_ = field(static_cast<unsigned>(choices));
   first_seen_ = at;
   std::uint32_t tracked = any_order ? static_cast<std::uint32_t>(declared.size()) : 0;
-  for (const Property& p : further) tracked_.push_back(p.required ? tracked++ : kUntracked);
+  for (const Property& p : further) tracked_.push_back(p.once ? tracked++ : kUntracked);
   at += tracked;
-  if (at > kRoom || declared.size() + further.size() >= (std::size_t{1} << kWhichBits)) return false;
+  if (at > kRoom || choices > kMostChoices || declared.size() + further.size() >= (std::size_t{1} << kWhichBits))
+    return false;
   if (any_order) return true;
   for (std::uint32_t i = 0; i < declared.size(); ++i)
     if (i == 0 || declared[i].run != declared[i - 1].run)
@@ -52,66 +55,92 @@ bool ObjectCaller::settle() {
   return true;
 }
 
-std::uint64_t ObjectCaller::required_left(Bits bits) const {
-  std::uint64_t n = 0;
-  for (std::size_t i = 0; i < further.size(); ++i) n += further[i].required && !seen(tracked_[i], bits) ? 1 : 0;
-  if (any_order) {
-    for (std::size_t i = 0; i < declared.size(); ++i) n += declared[i].required && !seen(i, bits) ? 1 : 0;
-    return n;
-  }
-  for (const Run& run : runs_)
-    for (std::uint64_t i = run.begin + run.next.of(bits); i < run.end; ++i) n += declared[i].required ? 1 : 0;
-  return n;
+bool ObjectCaller::possible() const {
+  const Choices all = (Choices{1} << choices) - 1;
+  return can_end(alive_.with(0, all), all);
 }
 
-bool ObjectCaller::may_close(Bits bits) const { return count_.of(bits) >= min && required_left(bits) == 0; }
-
-// Enough properties are still to be had for the rest of the object.
-bool ObjectCaller::can_end(Bits bits) const {
-  const std::uint64_t count = count_.of(bits);
-  if (max != kNoLimit && count + required_left(bits) > max) return false;
-  if (count >= min || endless_) return true;
-  std::uint64_t left = 0;
+template <typename Visit>
+void ObjectCaller::each_left(Bits bits, Visit visit) const {
   if (any_order)
-    for (std::size_t i = 0; i < declared.size(); ++i) left += seen(i, bits) ? 0 : 1;
-  for (const Run& run : runs_) left += run.end - run.begin - run.next.of(bits);
-  for (std::size_t i = 0; i < further.size(); ++i) left += seen(tracked_[i], bits) ? 0 : 1;
-  return count + left >= min;
+    for (std::size_t i = 0; i < declared.size(); ++i)
+      if (!seen(i, bits)) visit(declared[i]);
+  for (const Run& run : runs_)
+    for (std::uint64_t i = run.begin + run.next.of(bits); i < run.end; ++i) visit(declared[i]);
+  for (std::size_t i = 0; i < further.size(); ++i)
+    if (further[i].once && !seen(tracked_[i], bits)) visit(further[i]);
 }
 
-void ObjectCaller::pair(std::size_t which, Bits after, std::vector<Edge>& out) const {
+/// The choices that what was read leaves open.
+ObjectCaller::Choices ObjectCaller::alive(Bits bits) const {
+  if (choices == 1) return 1;
+  if (!any_order) return alive_.of(bits);
+  Choices open = (Choices{1} << choices) - 1;
+  for (std::size_t i = 0; i < declared.size(); ++i)
+    if (seen(i, bits)) open &= ~declared[i].forbidden;
+  for (std::size_t i = 0; i < further.size(); ++i)
+    if (further[i].once && seen(tracked_[i], bits)) open &= ~further[i].forbidden;
+  return open;
+}
+
+bool ObjectCaller::may_close(Bits bits) const {
+  if (count_.of(bits) < min) return false;
+  Choices open = alive(bits);
+  each_left(bits, [&](const Property& p) { open &= ~p.required; });
+  return open != 0;
+}
+
+// Some choice leaves enough properties, and not too many, for the rest of the object.
+bool ObjectCaller::can_end(Bits bits, Choices alive) const {
+  const std::uint64_t count = count_.of(bits);
+  if (max == kNoLimit && (count >= min || endless_)) return alive != 0;
+  for (; alive != 0; alive &= alive - 1) {
+    const Choices one = alive & -alive;
+    std::uint64_t needed = 0, left = 0;
+    each_left(bits, [&](const Property& p) {
+      needed += (p.required & one) != 0 ? 1 : 0;
+      left += (p.forbidden & one) == 0 ? 1 : 0;
+    });
+    if ((max == kNoLimit || count + needed <= max) && (count >= min || endless_ || count + left >= min)) return true;
+  }
+  return false;
+}
+
+void ObjectCaller::pair(std::size_t which, Bits after, Choices alive, std::vector<Edge>& out) const {
+  const Property& p = property(which);
+  alive &= ~p.forbidden;
   const std::uint64_t count = count_.of(after);
-  if (max != kNoLimit && count >= max) return;
+  if (alive == 0 || (max != kNoLimit && count >= max)) return;
   after = count_.with(after, max != kNoLimit ? count + 1 : std::min(count + 1, min));
-  if (!can_end(after)) return;
-  const Property& p = which < declared.size() ? declared[which] : further[which - declared.size()];
-  out.push_back({p.key, pack(kValue, which, after)});
+  after = alive_.with(after, alive);
+  if (can_end(after, alive)) out.push_back({p.key, pack(kValue, which, after)});
 }
 
 void ObjectCaller::pairs(Bits bits, std::vector<Edge>& out) const {
   const auto mark = [&](std::size_t bit) { return bits | Bits{1} << (first_seen_ + bit); };
+  const Choices open = alive(bits);
   if (any_order)
     for (std::size_t i = 0; i < declared.size(); ++i)
-      if (!seen(i, bits)) pair(i, mark(i), out);
-  bool waiting = false;  // for a required property, which nothing may leave behind
+      if (!seen(i, bits)) pair(i, mark(i), open, out);
   Bits past = bits;
+  Choices left = open;  // after leaving all declared ones behind
   for (const Run& run : runs_) {
-    for (std::uint32_t i = run.begin + static_cast<std::uint32_t>(run.next.of(bits)); i < run.end; ++i) {
-      pair(i, run.next.with(bits, i + 1 - run.begin), out);
-      if (!declared[i].required) continue;
-      waiting = true;
-      break;
+    Choices here = open;
+    for (std::uint32_t i = run.begin + static_cast<std::uint32_t>(run.next.of(bits)); i < run.end && here != 0; ++i) {
+      pair(i, run.next.with(bits, i + 1 - run.begin), here, out);
+      here &= ~declared[i].required;
     }
+    left &= here;
     past = run.next.with(past, run.end - run.begin);
   }
-  if (waiting) return;
+  if (left == 0) return;
   bits = past;
   for (std::size_t i = 0; i < further.size(); ++i) {
     const std::size_t which = declared.size() + i;
-    if (tracked_[i] == kUntracked)
-      pair(which, bits, out);
+    if (!further[i].once)
+      pair(which, bits, left, out);
     else if (!seen(tracked_[i], bits))
-      pair(which, mark(tracked_[i]), out);
+      pair(which, mark(tracked_[i]), left, out);
   }
 }
 
@@ -120,7 +149,7 @@ bool ObjectCaller::edges(NodeState state, std::vector<Edge>& out) const {
   const Bits bits = Bits{state.a >> (kStepBits + kWhichBits)} << 64 | state.b;
   switch (step) {
     case kBegin:
-      out.push_back({marks.open_object, pack(kFirst, 0, 0)});
+      out.push_back({marks.open_object, pack(kFirst, 0, alive_.with(0, (Choices{1} << choices) - 1))});
       return false;
     case kFirst:
     case kNextPair:
@@ -136,8 +165,7 @@ bool ObjectCaller::edges(NodeState state, std::vector<Edge>& out) const {
     }
     case kValue: {
       const std::uint64_t which = state.a >> kStepBits & ((1u << kWhichBits) - 1);
-      const Property& p = which < declared.size() ? declared[which] : further[which - declared.size()];
-      out.push_back({p.value, pack(kAfterPair, 0, bits)});
+      out.push_back({property(which).value, pack(kAfterPair, 0, bits)});
       return false;
     }
     default:

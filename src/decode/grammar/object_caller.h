@@ -13,23 +13,29 @@ struct Punctuation {
 };
 
 /// Declared properties stand in runs (the properties of one schema each); a run keeps its order, and several runs may
-/// mix. Further ones come after all declared ones. With `any_order` nothing has a place.
+/// mix. Further ones come after all declared ones. With `any_order` nothing has a place. Which properties must and must
+/// not be there is said by choices, one of which holds in the end: a state remembers those that still can.
 class ObjectCaller final : public Caller {
  public:
+  using Choices = std::uint64_t;  ///< a bit for each choice
+  static constexpr std::size_t kMostChoices = 32;
   struct Property {
     NodeId key, value;
-    bool required;
-    std::uint32_t run = 0;  ///< of a declared one; runs stand one after another in `declared`
+    Choices required = 0, forbidden = 0;  ///< the choices that say so
+    std::uint32_t run = 0;                ///< of a declared one; runs stand one after another in `declared`
+    bool once = false;  ///< of a further one: one name, which comes once; otherwise a language of names
   };
   static constexpr std::uint64_t kNoLimit = ~std::uint64_t{0};
-  std::vector<Property> declared;
-  std::vector<Property> further;  ///< a required one has one name and comes once, another is a language of names
+  std::vector<Property> declared, further;
+  std::size_t choices = 1;
   std::uint64_t min = 0, max = kNoLimit;
   bool any_order = false;
   Punctuation marks{};
 
   /// Lays out the state, once all is set; joins runs where it would not hold them all. False: it cannot be held.
   bool settle();
+  /// Some object is allowed, as far as counts go. After settle().
+  bool possible() const;
   bool edges(NodeState state, std::vector<Edge>& out) const override;
 
  private:
@@ -42,7 +48,7 @@ class ObjectCaller final : public Caller {
     }
     Bits with(Bits bits, std::uint64_t value) const {
       const Bits mask = ((Bits{1} << width) - 1) << shift;
-      return (bits & ~mask) | (Bits{value} << shift);
+      return (bits & ~mask) | (Bits{value} << shift & mask);
     }
   };
   struct Run {
@@ -52,17 +58,23 @@ class ObjectCaller final : public Caller {
   static constexpr unsigned kStepBits = 3, kWhichBits = 13, kRoom = 128 - kStepBits - kWhichBits;
   static NodeState pack(std::uint64_t step, std::uint64_t which, Bits bits);
 
+  const Property& property(std::size_t which) const {
+    return which < declared.size() ? declared[which] : further[which - declared.size()];
+  }
   bool seen(std::size_t bit, Bits bits) const { return (bits >> (first_seen_ + bit) & 1) != 0; }
-  std::uint64_t required_left(Bits bits) const;
+  /// Calls visit(property) for those that may still come and come at most once.
+  template <typename Visit>
+  void each_left(Bits bits, Visit visit) const;
+  Choices alive(Bits bits) const;
   bool may_close(Bits bits) const;
-  bool can_end(Bits bits) const;
-  void pair(std::size_t which, Bits after, std::vector<Edge>& out) const;
+  bool can_end(Bits bits, Choices alive) const;
+  void pair(std::size_t which, Bits after, Choices alive, std::vector<Edge>& out) const;
   void pairs(Bits bits, std::vector<Edge>& out) const;
 
   std::vector<Run> runs_;
-  Field count_;
+  Field count_, alive_;
   unsigned first_seen_ =
-      0;  ///< a bit for each tracked property: the declared (any order), then the required further ones
+      0;  ///< a bit for each tracked property: the declared (any order), then the further single ones
   std::vector<std::uint32_t> tracked_;  ///< of `further`: its bit, or kUntracked
   static constexpr std::uint32_t kUntracked = ~0u;
   bool endless_ = false;

@@ -1,10 +1,12 @@
 // Alternatives of a JSON Schema to nodes of the automaton.
 #include <algorithm>
 #include <set>
+#include <span>
 
 #include "base/json.h"
 #include "base/try.h"
 #include "decode/grammar/object_caller.h"
+#include "decode/grammar/object_groups.h"
 #include "decode/grammar/schema_set.h"
 
 namespace kinglet::grammar {
@@ -74,23 +76,28 @@ class Compiler {
     for (std::size_t i = 0; i < open_.size(); ++i) {
       const auto [goal, choice] = open_[i];
       KINGLET_TRY(const Union* set, sets_.alternatives(goal));
-      const auto objects =
-          std::count_if(set->begin(), set->end(), [](const auto& a) { return a.type == JsonType::kObject; });
+      std::vector<const ObjectSet*> objects;
       for (const Alternative& a : *set) {
         KINGLET_TRY(const bool possible, sets_.nonempty(a));
         if (!possible) continue;
         if (!sets_.budget().spend(200) || !sets_.budget().hold(300)) return over_budget("a JSON Schema");
-        mix_ = objects <= kMostMixed;
+        if (a.type == JsonType::kObject) {
+          objects.push_back(&a.object);
+          continue;
+        }
         KINGLET_TRY(const NodeId part, alternative(a));
         if (part != kNothing) choice->parts.push_back(part);
       }
+      KINGLET_TRY(const auto groups, group_objects(objects, sets_));
+      mix_ = groups.size() <= kMostMixed;
+      for (const ObjectGroup& group : groups) KINGLET_CHECK(objects_of(group.base, group.choices, choice->parts));
     }
     return node;
   }
 
  private:
   /// Properties of several schemas may mix where an object has at most so many alternatives.
-  static constexpr std::ptrdiff_t kMostMixed = 8;
+  static constexpr std::size_t kMostMixed = 8;
   static constexpr NodeId kNothing = ~NodeId{0};
 
   NodeId text(const std::string& content) {
@@ -127,7 +134,7 @@ class Compiler {
       case JsonType::kArray:
         return array(a.array);
       case JsonType::kObject:
-        return object(a.object);
+        break;
     }
     return kNothing;
   }
@@ -155,32 +162,52 @@ class Compiler {
     return machine_.add(std::unique_ptr<const Caller>(std::move(node)));
   }
 
-  // The languages of further names, by what their values must meet.
-  Result<void> further(const ObjectSet& set, const std::vector<std::string>& declared, ObjectCaller& node) {
+  using Presence = std::span<const PresenceChoice>;
+  /// Which choices demand and which forbid a property.
+  static void mark(Presence choices, const std::string& name, ObjectCaller::Property& property) {
+    for (std::size_t c = 0; c < choices.size(); ++c) {
+      if (choices[c].required.contains(name)) property.required |= ObjectCaller::Choices{1} << c;
+      if (choices[c].forbidden.contains(name)) property.forbidden |= ObjectCaller::Choices{1} << c;
+    }
+  }
+  static bool always_forbidden(Presence choices, const ObjectCaller::Property& property) {
+    return property.forbidden == (ObjectCaller::Choices{1} << choices.size()) - 1;
+  }
+
+  // The further names that choices speak of, and the languages of all others by what their values must meet.
+  Result<void> further(const ObjectSet& set, Presence choices, const std::vector<std::string>& declared,
+                       ObjectCaller& node) {
     std::vector<DfaPtr> parts;
     std::vector<std::u32string> words;
     for (const auto& name : declared)
       if (auto word = decode_utf8(name)) words.push_back(std::move(*word));
-    std::vector<std::string> required;
-    for (const auto& name : set.required)
-      if (std::find(declared.begin(), declared.end(), name) == declared.end()) required.push_back(name);
+    std::set<std::string, std::less<>> single;
+    for (const PresenceChoice& choice : choices)
+      for (const auto* names : {&choice.required, &choice.forbidden}) single.insert(names->begin(), names->end());
+    for (const auto& name : declared) single.erase(name);
     KINGLET_TRY(const DfaPtr names, sets_.name_language(set.names));
     for (const auto& group : set.groups)
       for (const auto& [dfa, goal] : group.patterns) parts.push_back(dfa);
     std::sort(parts.begin(), parts.end());
     parts.erase(std::unique(parts.begin(), parts.end()), parts.end());
     const std::size_t patterns = parts.size();
-    for (const auto& name : required) {
+    for (const auto& name : single) {
       const auto word = decode_utf8(name);
-      const GoalId goal = sets_.property_goal(set, name);
-      node.further.push_back({text(key_text(name, gap_)), node_of(goal), true});
       if (word) words.push_back(*word);
+      const GoalId goal = sets_.property_goal(set, name);
+      KINGLET_TRY(const bool some, sets_.satisfiable(goal));
+      ObjectCaller::Property property{.key = 0, .value = 0, .once = true};
+      mark(choices, name, property);
+      if (!some || always_forbidden(choices, property) || (names && word && !names->matches(*word))) continue;
+      property.key = text(key_text(name, gap_));
+      property.value = node_of(goal);
+      node.further.push_back(property);
     }
     const auto add = [&](DfaPtr dfa, GoalId goal) -> Result<void> {
       KINGLET_TRY(const bool some, sets_.satisfiable(goal));
       if (!some || (dfa && dfa->empty())) return {};
       KINGLET_TRY(const NodeId key, key_node(std::move(dfa)));
-      node.further.push_back({key, node_of(goal), false});
+      node.further.push_back({.key = key, .value = node_of(goal)});
       return {};
     };
     if (patterns == 0) {
@@ -240,12 +267,31 @@ class Compiler {
     return machine_.add(std::unique_ptr<const Caller>(std::move(key)));
   }
 
-  Result<NodeId> object(const ObjectSet& set) {
+  /// Nodes for all choices together, or for some at a time where a state does not hold them all.
+  Result<void> objects_of(const ObjectSet& set, Presence choices, std::vector<NodeId>& parts) {
+    if (choices.size() <= ObjectCaller::kMostChoices) {
+      KINGLET_TRY(auto node, object(set, choices));
+      if (node->settle()) {
+        if (node->possible()) parts.push_back(machine_.add(std::unique_ptr<const Caller>(std::move(node))));
+        return {};
+      }
+      if (choices.size() == 1)
+        return unsupported(options_.any_order
+                               ? "any order of more than about 100 properties"
+                               : "more than about 100 required properties that \"properties\" does not declare");
+    }
+    const std::size_t half = choices.size() / 2;
+    KINGLET_CHECK(objects_of(set, choices.first(half), parts));
+    return objects_of(set, choices.subspan(half), parts);
+  }
+
+  Result<std::unique_ptr<ObjectCaller>> object(const ObjectSet& set, Presence choices) {
     auto node = std::make_unique<ObjectCaller>();
     node->marks = marks_;
     node->min = set.min;
     node->max = set.max;
     node->any_order = options_.any_order;
+    node->choices = choices.size();
     std::vector<std::string> declared;
     std::set<std::string, std::less<>> known;
     KINGLET_TRY(const DfaPtr names, sets_.name_language(set.names));
@@ -256,22 +302,18 @@ class Compiler {
         const GoalId goal = sets_.property_goal(set, name);
         KINGLET_TRY(const bool some, sets_.satisfiable(goal));
         const auto codes = decode_utf8(name);
-        if (!some || (names && codes && !names->matches(*codes))) continue;
-        const bool required = std::find(set.required.begin(), set.required.end(), name) != set.required.end();
-        node->declared.push_back({text(key_text(name, gap_)), node_of(goal), required, mix_ ? run : 0});
+        ObjectCaller::Property property{.key = 0, .value = 0, .run = mix_ ? run : 0};
+        mark(choices, name, property);
+        if (!some || always_forbidden(choices, property) || (names && codes && !names->matches(*codes))) continue;
+        property.key = text(key_text(name, gap_));
+        property.value = node_of(goal);
+        node->declared.push_back(property);
       }
     if (declared.size() > 4000) return over_budget("properties");
     if (node->max != kUnbounded && node->max > 1'000'000) node->max = kUnbounded;
     if (node->min > 1'000'000) return over_budget("minProperties");
-    KINGLET_CHECK(further(set, declared, *node));
-    if (!node->settle())
-      return unsupported(options_.any_order
-                             ? "any order of more than about 100 properties"
-                             : "more than about 100 required properties that \"properties\" does not declare");
-    const bool endless =
-        std::any_of(node->further.begin(), node->further.end(), [](const auto& p) { return !p.required; });
-    if (!endless && node->declared.size() + node->further.size() < node->min) return kNothing;
-    return machine_.add(std::unique_ptr<const Caller>(std::move(node)));
+    KINGLET_CHECK(further(set, choices, declared, *node));
+    return node;
   }
 
   SchemaSets& sets_;

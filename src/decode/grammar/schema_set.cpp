@@ -184,6 +184,14 @@ GoalId SchemaSets::both(GoalId a, GoalId b) {
   return goal(std::move(all));
 }
 
+bool SchemaSets::is_never(GoalId id) const {
+  const auto& literals = goals_[id];
+  return std::any_of(literals.begin(), literals.end(), [&](Literal l) {
+    const Source& source = sources_[l / 2];
+    return !source.equals && source.json->is_boolean() && source.json->get<bool>() == (l % 2 == 1);
+  });
+}
+
 GoalId SchemaSets::merged(const std::vector<GoalId>& goals) {
   GoalId all = 0;
   for (const GoalId g : goals) all = both(all, g);
@@ -649,7 +657,7 @@ Result<std::optional<Alternative>> SchemaSets::meet(const Alternative& a, const 
       object.names = both(a.object.names, b.object.names);
       if (object.min > object.max) return std::nullopt;
       for (const std::string& name : object.required)  // required and forbidden is the common way to be empty
-        if (property_goal(object, name) == goal({literal(kTrueSchema, false, true)})) return std::nullopt;
+        if (is_never(property_goal(object, name))) return std::nullopt;
       break;
     }
     default:

@@ -36,12 +36,14 @@ struct PropertyGroup {  ///< properties, patternProperties and additionalPropert
   std::vector<std::pair<std::string, GoalId>> properties;
   std::vector<std::pair<DfaPtr, GoalId>> patterns;
   GoalId other = 0;
+  bool operator==(const PropertyGroup&) const = default;
 };
 struct ObjectSet {
   std::vector<PropertyGroup> groups;
   std::vector<std::string> required;
   std::uint64_t min = 0, max = kUnbounded;
   GoalId names = 0;
+  bool operator==(const ObjectSet&) const = default;
 };
 struct Alternative {
   JsonType type;
@@ -65,6 +67,8 @@ class SchemaSets {
   Result<const Union*> alternatives(GoalId goal);
   /// Some value meets it.
   Result<bool> satisfiable(GoalId goal);
+  /// `false` is among its schemas.
+  bool is_never(GoalId goal) const;
   Result<bool> nonempty(const Alternative& alternative);
   /// What a property of this name must meet.
   GoalId property_goal(const ObjectSet& object, std::string_view name) const;
