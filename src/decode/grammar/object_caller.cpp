@@ -26,14 +26,13 @@ bool ObjectCaller::settle() {
     return made;
   };
   count_ = field(bits_for(max != kNoLimit ? max : min));
-  // In any order the choices that still can hold follow from what was seen.
-  if (!any_order && choices > 1) alive_ = field(static_cast<unsigned>(choices));
-  first_seen_ = at;
-  std::uint32_t tracked = any_order ? static_cast<std::uint32_t>(declared.size()) : 0;
-  for (const Property& p : further) tracked_.push_back(p.once ? tracked++ : kUntracked);
-  at += tracked;
-  if (at > kRoom || choices > kMostChoices || declared.size() + further.size() >= (std::size_t{1} << kWhichBits))
-    return false;
+  for (std::size_t c = 0; c < choices && c < kMostChoices; ++c) all_.set(c);
+  // Where declared properties have an order, only those have to be remembered that some choices speak of, and not all
+  // in the same way.
+  for (const Property& p : declared)
+    seen_.push_back(any_order || p.forbidden.any() || (p.required.any() && p.required != all_) ? at++ : kUntracked);
+  for (const Property& p : further) seen_.push_back(p.once ? at++ : kUntracked);
+  if (at > kRoom || choices > kMostChoices || seen_.size() >= (std::size_t{1} << kWhichBits)) return false;
   if (any_order) return true;
   for (std::uint32_t i = 0; i < declared.size(); ++i)
     if (i == 0 || declared[i].run != declared[i - 1].run)
@@ -55,10 +54,7 @@ bool ObjectCaller::settle() {
   return true;
 }
 
-bool ObjectCaller::possible() const {
-  const Choices all = (Choices{1} << choices) - 1;
-  return can_end(alive_.with(0, all), all);
-}
+bool ObjectCaller::possible() const { return can_end(0, all_); }
 
 template <typename Visit>
 void ObjectCaller::each_left(Bits bits, Visit visit) const {
@@ -68,18 +64,18 @@ void ObjectCaller::each_left(Bits bits, Visit visit) const {
   for (const Run& run : runs_)
     for (std::uint64_t i = run.begin + run.next.of(bits); i < run.end; ++i) visit(declared[i]);
   for (std::size_t i = 0; i < further.size(); ++i)
-    if (further[i].once && !seen(tracked_[i], bits)) visit(further[i]);
+    if (further[i].once && !seen(declared.size() + i, bits)) visit(further[i]);
 }
 
-/// The choices that what was read leaves open.
+// The choices that what was read leaves open.
 ObjectCaller::Choices ObjectCaller::alive(Bits bits) const {
-  if (choices == 1) return 1;
-  if (!any_order) return alive_.of(bits);
-  Choices open = (Choices{1} << choices) - 1;
-  for (std::size_t i = 0; i < declared.size(); ++i)
-    if (seen(i, bits)) open &= ~declared[i].forbidden;
-  for (std::size_t i = 0; i < further.size(); ++i)
-    if (further[i].once && seen(tracked_[i], bits)) open &= ~further[i].forbidden;
+  Choices open = all_;
+  if (choices == 1) return open;
+  for (std::size_t i = 0; i < seen_.size(); ++i)
+    if (seen_[i] != kUntracked && seen(i, bits)) open &= ~property(i).forbidden;
+  for (const Run& run : runs_)
+    for (std::uint64_t i = run.begin; i < run.begin + run.next.of(bits); ++i)
+      if (seen_[i] != kUntracked && !seen(i, bits)) open &= ~declared[i].required;
   return open;
 }
 
@@ -87,19 +83,19 @@ bool ObjectCaller::may_close(Bits bits) const {
   if (count_.of(bits) < min) return false;
   Choices open = alive(bits);
   each_left(bits, [&](const Property& p) { open &= ~p.required; });
-  return open != 0;
+  return open.any();
 }
 
 // Some choice leaves enough properties, and not too many, for the rest of the object.
-bool ObjectCaller::can_end(Bits bits, Choices alive) const {
+bool ObjectCaller::can_end(Bits bits, const Choices& alive) const {
   const std::uint64_t count = count_.of(bits);
-  if (max == kNoLimit && (count >= min || endless_)) return alive != 0;
-  for (; alive != 0; alive &= alive - 1) {
-    const Choices one = alive & -alive;
+  if (max == kNoLimit && (count >= min || endless_)) return alive.any();
+  for (std::size_t c = 0; c < choices; ++c) {
+    if (!alive[c]) continue;
     std::uint64_t needed = 0, left = 0;
     each_left(bits, [&](const Property& p) {
-      needed += (p.required & one) != 0 ? 1 : 0;
-      left += (p.forbidden & one) == 0 ? 1 : 0;
+      needed += p.required[c] ? 1 : 0;
+      left += p.forbidden[c] ? 0 : 1;
     });
     if ((max == kNoLimit || count + needed <= max) && (count >= min || endless_ || count + left >= min)) return true;
   }
@@ -110,38 +106,30 @@ void ObjectCaller::pair(std::size_t which, Bits after, Choices alive, std::vecto
   const Property& p = property(which);
   alive &= ~p.forbidden;
   const std::uint64_t count = count_.of(after);
-  if (alive == 0 || (max != kNoLimit && count >= max)) return;
-  after = count_.with(after, max != kNoLimit ? count + 1 : std::min(count + 1, min));
-  after = alive_.with(after, alive);
+  if (alive.none() || (max != kNoLimit && count >= max)) return;
+  after = count_.with(mark(which, after), max != kNoLimit ? count + 1 : std::min(count + 1, min));
   if (can_end(after, alive)) out.push_back({p.key, pack(kValue, which, after)});
 }
 
 void ObjectCaller::pairs(Bits bits, std::vector<Edge>& out) const {
-  const auto mark = [&](std::size_t bit) { return bits | Bits{1} << (first_seen_ + bit); };
   const Choices open = alive(bits);
   if (any_order)
     for (std::size_t i = 0; i < declared.size(); ++i)
-      if (!seen(i, bits)) pair(i, mark(i), open, out);
+      if (!seen(i, bits)) pair(i, bits, open, out);
   Bits past = bits;
   Choices left = open;  // after leaving all declared ones behind
   for (const Run& run : runs_) {
     Choices here = open;
-    for (std::uint32_t i = run.begin + static_cast<std::uint32_t>(run.next.of(bits)); i < run.end && here != 0; ++i) {
+    for (std::uint32_t i = run.begin + static_cast<std::uint32_t>(run.next.of(bits)); i < run.end && here.any(); ++i) {
       pair(i, run.next.with(bits, i + 1 - run.begin), here, out);
       here &= ~declared[i].required;
     }
     left &= here;
     past = run.next.with(past, run.end - run.begin);
   }
-  if (left == 0) return;
-  bits = past;
-  for (std::size_t i = 0; i < further.size(); ++i) {
-    const std::size_t which = declared.size() + i;
-    if (!further[i].once)
-      pair(which, bits, left, out);
-    else if (!seen(tracked_[i], bits))
-      pair(which, mark(tracked_[i]), left, out);
-  }
+  if (left.none()) return;
+  for (std::size_t which = declared.size(); which < seen_.size(); ++which)
+    if (seen_[which] == kUntracked || !seen(which, past)) pair(which, past, left, out);
 }
 
 bool ObjectCaller::edges(NodeState state, std::vector<Edge>& out) const {
@@ -149,7 +137,7 @@ bool ObjectCaller::edges(NodeState state, std::vector<Edge>& out) const {
   const Bits bits = Bits{state.a >> (kStepBits + kWhichBits)} << 64 | state.b;
   switch (step) {
     case kBegin:
-      out.push_back({marks.open_object, pack(kFirst, 0, alive_.with(0, (Choices{1} << choices) - 1))});
+      out.push_back({marks.open_object, pack(kFirst, 0, 0)});
       return false;
     case kFirst:
     case kNextPair:

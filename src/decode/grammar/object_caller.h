@@ -1,6 +1,7 @@
 // JSON objects: which property may come next.
 #pragma once
 
+#include <bitset>
 #include <cstdint>
 #include <vector>
 
@@ -14,15 +15,15 @@ struct Punctuation {
 
 /// Declared properties stand in runs (the properties of one schema each); a run keeps its order, and several runs may
 /// mix. Further ones come after all declared ones. With `any_order` nothing has a place. Which properties must and must
-/// not be there is said by choices, one of which holds in the end: a state remembers those that still can.
+/// not be there is said by choices, one of which holds in the end; a state remembers what they speak of.
 class ObjectCaller final : public Caller {
  public:
-  using Choices = std::uint64_t;  ///< a bit for each choice
-  static constexpr std::size_t kMostChoices = 32;
+  static constexpr std::size_t kMostChoices = 256;
+  using Choices = std::bitset<kMostChoices>;
   struct Property {
     NodeId key, value;
-    Choices required = 0, forbidden = 0;  ///< the choices that say so
-    std::uint32_t run = 0;                ///< of a declared one; runs stand one after another in `declared`
+    Choices required = {}, forbidden = {};  ///< the choices that say so
+    std::uint32_t run = 0;                  ///< of a declared one; runs stand one after another in `declared`
     bool once = false;  ///< of a further one: one name, which comes once; otherwise a language of names
   };
   static constexpr std::uint64_t kNoLimit = ~std::uint64_t{0};
@@ -61,22 +62,24 @@ class ObjectCaller final : public Caller {
   const Property& property(std::size_t which) const {
     return which < declared.size() ? declared[which] : further[which - declared.size()];
   }
-  bool seen(std::size_t bit, Bits bits) const { return (bits >> (first_seen_ + bit) & 1) != 0; }
+  bool seen(std::size_t which, Bits bits) const { return (bits >> seen_[which] & 1) != 0; }
+  Bits mark(std::size_t which, Bits bits) const {
+    return seen_[which] == kUntracked ? bits : bits | Bits{1} << seen_[which];
+  }
   /// Calls visit(property) for those that may still come and come at most once.
   template <typename Visit>
   void each_left(Bits bits, Visit visit) const;
   Choices alive(Bits bits) const;
   bool may_close(Bits bits) const;
-  bool can_end(Bits bits, Choices alive) const;
+  bool can_end(Bits bits, const Choices& alive) const;
   void pair(std::size_t which, Bits after, Choices alive, std::vector<Edge>& out) const;
   void pairs(Bits bits, std::vector<Edge>& out) const;
 
   std::vector<Run> runs_;
-  Field count_, alive_;
-  unsigned first_seen_ =
-      0;  ///< a bit for each tracked property: the declared (any order), then the further single ones
-  std::vector<std::uint32_t> tracked_;  ///< of `further`: its bit, or kUntracked
+  Field count_;
+  std::vector<std::uint32_t> seen_;  ///< of each property: the bit that tells that it came, or kUntracked
   static constexpr std::uint32_t kUntracked = ~0u;
+  Choices all_;
   bool endless_ = false;
 };
 

@@ -166,12 +166,12 @@ class Compiler {
   /// Which choices demand and which forbid a property.
   static void mark(Presence choices, const std::string& name, ObjectCaller::Property& property) {
     for (std::size_t c = 0; c < choices.size(); ++c) {
-      if (choices[c].required.contains(name)) property.required |= ObjectCaller::Choices{1} << c;
-      if (choices[c].forbidden.contains(name)) property.forbidden |= ObjectCaller::Choices{1} << c;
+      if (choices[c].required.contains(name)) property.required.set(c);
+      if (choices[c].forbidden.contains(name)) property.forbidden.set(c);
     }
   }
   static bool always_forbidden(Presence choices, const ObjectCaller::Property& property) {
-    return property.forbidden == (ObjectCaller::Choices{1} << choices.size()) - 1;
+    return property.forbidden.count() == choices.size();
   }
 
   // The further names that choices speak of, and the languages of all others by what their values must meet.
@@ -196,7 +196,7 @@ class Compiler {
       if (word) words.push_back(*word);
       const GoalId goal = sets_.property_goal(set, name);
       KINGLET_TRY(const bool some, sets_.satisfiable(goal));
-      ObjectCaller::Property property{.key = 0, .value = 0, .once = true};
+      ObjectCaller::Property property{.key = 0, .value = 0, .required = {}, .forbidden = {}, .once = true};
       mark(choices, name, property);
       if (!some || always_forbidden(choices, property) || (names && word && !names->matches(*word))) continue;
       property.key = text(key_text(name, gap_));
@@ -302,7 +302,7 @@ class Compiler {
         const GoalId goal = sets_.property_goal(set, name);
         KINGLET_TRY(const bool some, sets_.satisfiable(goal));
         const auto codes = decode_utf8(name);
-        ObjectCaller::Property property{.key = 0, .value = 0, .run = mix_ ? run : 0};
+        ObjectCaller::Property property{.key = 0, .value = 0, .required = {}, .forbidden = {}, .run = mix_ ? run : 0};
         mark(choices, name, property);
         if (!some || always_forbidden(choices, property) || (names && codes && !names->matches(*codes))) continue;
         property.key = text(key_text(name, gap_));
