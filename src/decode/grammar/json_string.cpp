@@ -1,5 +1,6 @@
 // JSON strings: which states allow what, so that masks need not try every token.
 #include <algorithm>
+#include <array>
 
 #include "decode/grammar/char_state.h"
 #include "decode/grammar/machine.h"
@@ -38,6 +39,37 @@ void CharTerminal::find_universal() {
     for (const auto p : back[s])
       if (universal_[static_cast<std::size_t>(p)]) universal_[static_cast<std::size_t>(p)] = false, lost.push_back(p);
   }
+}
+
+void CharTerminal::find_loops() {
+  const std::size_t count = dfa_->size(), classes = dfa_->classes();
+  std::array<std::vector<std::size_t>, 32> members;  // classes of each group
+  for (std::uint8_t code = 0x20; code < 0x80; ++code)
+    if (code != '"' && code != '\\') members[character_group(code)].push_back(dfa_->ascii[code]);
+  for (std::size_t c = dfa_->class_of(0x80); c < classes && dfa_->cuts[c] <= kLastCodePoint; ++c)
+    members[kWideGroup].push_back(c);
+  for (auto& list : members) {
+    std::sort(list.begin(), list.end());
+    list.erase(std::unique(list.begin(), list.end()), list.end());
+  }
+  loops_.assign(count, 0);
+  for (std::size_t s = 0; s < count; ++s)
+    for (std::size_t group = 0; group < members.size(); ++group) {
+      const auto& list = members[group];
+      if (std::all_of(list.begin(), list.end(),
+                      [&](std::size_t c) { return dfa_->next[s * classes + c] == static_cast<std::int32_t>(s); }))
+        loops_[s] |= 1u << group;
+    }
+}
+
+// Whatever of the trie's tokens goes on below this node is allowed.
+bool CharTerminal::swallows(Parts parts, const TrieNode& node) const {
+  const auto d = static_cast<std::size_t>(parts.d);
+  const bool universal = universal_[d];
+  if (!universal && (node.below & ~loops_[d]) != 0) return false;
+  if (shortest_.empty()) return true;
+  if (parts.count < min_ && (universal ? !endless_ : longest_[d] != kNoLimit)) return false;
+  return max_ == kNoLimit || parts.count + node.height + (universal ? farthest_ : shortest_[d]) <= max_;
 }
 
 bool CharTerminal::inside(NodeState state) const {
@@ -83,15 +115,12 @@ void CharTerminal::allow_plain(NodeState state, const Trie& plain, std::span<std
     const Place& at = path[node.depth];
     Place& next = path[node.depth + 1];
     bool lives = false;
-    if (at.whole && node.byte < 0x80 && dfa_ && !counted) {
-      next.parts = {dfa_->next[static_cast<std::size_t>(at.parts.d) * classes + dfa_->ascii[node.byte]], 0};
+    if (at.whole && node.byte < 0x80 && dfa_) {
+      next.parts.d = dfa_->next[static_cast<std::size_t>(at.parts.d) * classes + dfa_->ascii[node.byte]];
+      next.parts.count = counted ? at.parts.count + 1 : 0;
+      if (max_ == kNoLimit) next.parts.count = std::min(next.parts.count, min_);
       next.whole = true;
-      lives = next.parts.d >= 0;
-      if (lives && universal_[static_cast<std::size_t>(next.parts.d)]) {
-        set(node.first_token, plain.nodes[node.end].first_token);
-        i = node.end;
-        continue;
-      }
+      lives = fits(next.parts.d, next.parts.count);
     } else {
       const NodeState from =
           at.whole ? NodeState{static_cast<std::uint64_t>(at.parts.d) + at.parts.count * states_, 0} : at.state;
@@ -103,8 +132,10 @@ void CharTerminal::allow_plain(NodeState state, const Trie& plain, std::span<std
       i = node.end;
       continue;
     }
-    set(node.first_token, plain.nodes[i + 1].first_token);
-    ++i;
+    const bool all = next.whole && dfa_ && swallows(next.parts, node);
+    const std::size_t after = all ? node.end : i + 1;
+    set(node.first_token, plain.nodes[after].first_token);
+    i = after;
   }
 }
 

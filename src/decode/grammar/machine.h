@@ -23,6 +23,7 @@ struct NodeState {
 using ByteSet = std::array<std::uint64_t, 4>;
 class CharTerminal;
 struct Trie;
+struct TrieNode;
 
 /// Reads bytes. step() is false where the byte is not allowed; every state that it gives can still be completed.
 class Terminal {
@@ -119,6 +120,8 @@ class CharTerminal final : public Terminal {
   };
   Parts unpack(NodeState state) const { return {static_cast<std::int32_t>(state.a % states_), state.a / states_}; }
   void find_universal();
+  void find_loops();
+  bool swallows(Parts parts, const TrieNode& node) const;
   bool read(Parts parts, std::uint32_t code, NodeState& next) const;
   bool fits(std::int32_t d, std::uint64_t count) const;
   bool any_fits(Parts parts, std::uint32_t lo, std::uint32_t hi) const;
@@ -130,6 +133,7 @@ class CharTerminal final : public Terminal {
   std::uint64_t min_, max_, states_;
   std::vector<std::uint64_t> shortest_, longest_;  ///< characters to an accepting state, where lengths are bounded
   std::vector<bool> universal_;                    ///< all plain characters lead to universal states
+  std::vector<std::uint32_t> loops_;               ///< groups of characters that lead back to the state itself
   std::uint64_t farthest_ = 0;                     ///< the largest of shortest_
   bool endless_ = true;                            ///< every text can go on for ever
   bool empty_ = false;

@@ -1,6 +1,7 @@
 #include "decode/grammar/token_trie.h"
 
 #include <algorithm>
+#include <array>
 #include <string_view>
 
 #include "decode/grammar/dfa.h"
@@ -33,14 +34,61 @@ InString within_string(std::string_view text) {
   return InString::kStays;
 }
 
+std::array<std::uint8_t, 256> make_groups() {
+  std::array<std::uint8_t, 256> groups{};  // kWideGroup, and 1 for what is rare
+  for (unsigned byte = 0; byte < 128; ++byte) groups[byte] = 1;
+  std::uint8_t next = 2;
+  for (const std::string_view group : {"0123456789",
+                                       "abcdef",
+                                       "ghijklmnopqrstuvwxyz",
+                                       "ABCDEF",
+                                       "GHIJKLMNOPQRSTUVWXYZ",
+                                       " ",
+                                       ".",
+                                       "-",
+                                       "_",
+                                       "/",
+                                       ":",
+                                       "@",
+                                       "#",
+                                       "+",
+                                       "=",
+                                       ",",
+                                       ";",
+                                       "&",
+                                       "%",
+                                       "?",
+                                       "!",
+                                       "*",
+                                       "$",
+                                       "~",
+                                       "'",
+                                       "()",
+                                       "[]",
+                                       "{}",
+                                       "<>",
+                                       "|^"}) {
+    for (const char c : group) groups[static_cast<std::uint8_t>(c)] = next;
+    ++next;
+  }
+  return groups;
+}
+
 Trie build(std::vector<std::pair<std::string_view, TokenId>> words) {
   std::sort(words.begin(), words.end());
   Trie trie;
   std::vector<std::uint32_t> path;
   std::string_view before;
   const auto close = [&](std::size_t depth) {
-    while (path.size() > depth)
-      trie.nodes[path.back()].end = static_cast<std::uint32_t>(trie.nodes.size()), path.pop_back();
+    while (path.size() > depth) {
+      const TrieNode node = trie.nodes[path.back()];
+      trie.nodes[path.back()].end = static_cast<std::uint32_t>(trie.nodes.size());
+      path.pop_back();
+      if (path.empty()) continue;
+      TrieNode& above = trie.nodes[path.back()];
+      above.below |= node.below | 1u << character_group(node.byte);
+      above.height = std::max<std::uint8_t>(above.height, static_cast<std::uint8_t>(node.height + 1));
+    }
   };
   for (const auto& [word, id] : words) {
     const auto common = static_cast<std::size_t>(
@@ -48,18 +96,23 @@ Trie build(std::vector<std::pair<std::string_view, TokenId>> words) {
     close(common);
     for (std::size_t k = common; k < word.size(); ++k) {
       path.push_back(static_cast<std::uint32_t>(trie.nodes.size()));
-      trie.nodes.push_back({0, static_cast<std::uint32_t>(trie.tokens.size()), static_cast<std::uint8_t>(word[k]),
-                            static_cast<std::uint8_t>(k)});
+      trie.nodes.push_back({0, static_cast<std::uint32_t>(trie.tokens.size()), 0, static_cast<std::uint8_t>(word[k]),
+                            static_cast<std::uint8_t>(k), 0});
     }
     trie.tokens.push_back(id);
     before = word;
   }
   close(0);
-  trie.nodes.push_back({0, static_cast<std::uint32_t>(trie.tokens.size()), 0, 0});
+  trie.nodes.push_back({0, static_cast<std::uint32_t>(trie.tokens.size()), 0, 0, 0, 0});
   return trie;
 }
 
 }  // namespace
+
+unsigned character_group(std::uint8_t byte) {
+  static const std::array<std::uint8_t, 256> groups = make_groups();
+  return groups[byte];
+}
 
 TokenTrie::TokenTrie(const Tokenizer& tokenizer) {
   const TokenId size = tokenizer.size();

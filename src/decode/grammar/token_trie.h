@@ -15,8 +15,14 @@ namespace kinglet::grammar {
 struct TrieNode {
   std::uint32_t end;          ///< index behind the subtree
   std::uint32_t first_token;  ///< its tokens: up to the next node's first_token
+  std::uint32_t below;        ///< the groups of the bytes below, as character_group() has them
   std::uint8_t byte, depth;   ///< depth of its byte: 0 for a token's first
+  std::uint8_t height;        ///< most bytes below
 };
+
+/// Bytes that patterns of strings tend to treat alike, in 32 groups. All of 128 and above are one.
+unsigned character_group(std::uint8_t byte);
+inline constexpr unsigned kWideGroup = 0;
 
 struct Trie {
   std::vector<TrieNode> nodes;  ///< one more at the end
