@@ -8,50 +8,54 @@
 
 namespace kinglet::grammar {
 
-void CharTerminal::find_universal() {
+/// Of each state, how many characters of these classes lead out of the automaton, at the fewest.
+std::vector<std::uint64_t> CharTerminal::steps_to_refusal(std::span<const std::size_t> among) const {
   const std::size_t count = dfa_->size(), classes = dfa_->classes();
-  // Classes with a character that stands in a JSON string as it is.
-  const auto plain = [&](std::size_t c) {
-    std::uint32_t lo = dfa_->cuts[c];
-    const std::uint32_t hi = c + 1 < classes ? dfa_->cuts[c + 1] - 1 : kLastCodePoint;
-    if (lo > kLastCodePoint || hi < 0x20) return false;
-    lo = std::max(lo, 0x20u);
-    return !(lo == hi && (lo == '"' || lo == '\\'));
-  };
-  std::vector<std::size_t> plain_classes;
-  for (std::size_t c = 0; c < classes; ++c)
-    if (plain(c)) plain_classes.push_back(c);
-  // The largest set of states that no plain character leaves.
-  universal_.assign(count, true);
+  std::vector<std::uint64_t> steps(count, kNoLimit);
   std::vector<std::vector<std::int32_t>> back(count);
-  std::vector<std::int32_t> lost;
+  std::vector<std::int32_t> queue;
   for (std::size_t s = 0; s < count; ++s)
-    for (const std::size_t c : plain_classes) {
+    for (const std::size_t c : among) {
       const std::int32_t next = dfa_->next[s * classes + c];
       if (next >= 0)
         back[static_cast<std::size_t>(next)].push_back(static_cast<std::int32_t>(s));
-      else if (universal_[s])
-        universal_[s] = false, lost.push_back(static_cast<std::int32_t>(s));
+      else if (steps[s] != 1)
+        steps[s] = 1, queue.push_back(static_cast<std::int32_t>(s));
     }
-  while (!lost.empty()) {
-    const auto s = static_cast<std::size_t>(lost.back());
-    lost.pop_back();
-    for (const auto p : back[s])
-      if (universal_[static_cast<std::size_t>(p)]) universal_[static_cast<std::size_t>(p)] = false, lost.push_back(p);
-  }
+  for (std::size_t i = 0; i < queue.size(); ++i)
+    for (const auto p : back[static_cast<std::size_t>(queue[i])])
+      if (auto& n = steps[static_cast<std::size_t>(p)]; n == kNoLimit)
+        n = steps[static_cast<std::size_t>(queue[i])] + 1, queue.push_back(p);
+  return steps;
 }
 
-void CharTerminal::find_loops() {
+void CharTerminal::find_shortcuts() {
   const std::size_t count = dfa_->size(), classes = dfa_->classes();
   std::array<std::vector<std::size_t>, 32> members;  // classes of each group
   for (std::uint8_t code = 0x20; code < 0x80; ++code)
     if (code != '"' && code != '\\') members[character_group(code)].push_back(dfa_->ascii[code]);
-  for (std::size_t c = dfa_->class_of(0x80); c < classes && dfa_->cuts[c] <= kLastCodePoint; ++c)
-    members[kWideGroup].push_back(c);
-  for (auto& list : members) {
+  const std::size_t separators[] = {dfa_->class_of(0x2028), dfa_->class_of(0x2029)};
+  members[kRareGroup].insert(members[kRareGroup].end(), std::begin(separators), std::end(separators));
+  for (std::size_t c = dfa_->class_of(0x80); c < classes && dfa_->cuts[c] <= kLastCodePoint; ++c) {
+    const std::uint32_t end = c + 1 < classes ? dfa_->cuts[c + 1] : kLastCodePoint + 1;
+    if (dfa_->cuts[c] < 0x2028 || end > 0x202A) members[kWideGroup].push_back(c);
+  }
+  std::vector<std::size_t> plain, common, ascii;
+  for (std::size_t group = 0; group < members.size(); ++group) {
+    auto& list = members[group];
     std::sort(list.begin(), list.end());
     list.erase(std::unique(list.begin(), list.end()), list.end());
+    plain.insert(plain.end(), list.begin(), list.end());
+    if (group != kRareGroup) common.insert(common.end(), list.begin(), list.end());
+    if (group != kRareGroup && group != kWideGroup) ascii.insert(ascii.end(), list.begin(), list.end());
   }
+  for (auto* list : {&plain, &common, &ascii}) {
+    std::sort(list->begin(), list->end());
+    list->erase(std::unique(list->begin(), list->end()), list->end());
+  }
+  refusal_ = steps_to_refusal(plain);
+  common_refusal_ = steps_to_refusal(common);
+  ascii_refusal_ = steps_to_refusal(ascii);
   loops_.assign(count, 0);
   for (std::size_t s = 0; s < count; ++s)
     for (std::size_t group = 0; group < members.size(); ++group) {
@@ -65,7 +69,9 @@ void CharTerminal::find_loops() {
 // Whatever of the trie's tokens goes on below this node is allowed.
 bool CharTerminal::swallows(Parts parts, const TrieNode& node) const {
   const auto d = static_cast<std::size_t>(parts.d);
-  const bool universal = universal_[d];
+  constexpr std::uint32_t kRare = 1u << kRareGroup, kWide = 1u << kWideGroup;
+  const bool universal = node.height < refusal_[d] || (node.height < common_refusal_[d] && (node.below & kRare) == 0) ||
+                         (node.height < ascii_refusal_[d] && (node.below & (kRare | kWide)) == 0);
   if (!universal && (node.below & ~loops_[d]) != 0) return false;
   if (shortest_.empty()) return true;
   if (parts.count < min_ && (universal ? !endless_ : longest_[d] != kNoLimit)) return false;
@@ -77,7 +83,8 @@ bool CharTerminal::inside(NodeState state) const {
 }
 
 std::uint64_t CharTerminal::plain_characters(NodeState state) const {
-  if (!inside(state) || (dfa_ && !(max_ == kNoLimit && universal_[static_cast<std::size_t>(unpack(state).d)])))
+  if (!inside(state) ||
+      (dfa_ && !(max_ == kNoLimit && refusal_[static_cast<std::size_t>(unpack(state).d)] == kNoLimit)))
     return 0;
   return max_ == kNoLimit ? kNoLimit : max_ - unpack(state).count;
 }

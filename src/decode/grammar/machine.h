@@ -119,8 +119,8 @@ class CharTerminal final : public Terminal {
     std::uint64_t count;
   };
   Parts unpack(NodeState state) const { return {static_cast<std::int32_t>(state.a % states_), state.a / states_}; }
-  void find_universal();
-  void find_loops();
+  void find_shortcuts();
+  std::vector<std::uint64_t> steps_to_refusal(std::span<const std::size_t> classes) const;
   bool swallows(Parts parts, const TrieNode& node) const;
   bool read(Parts parts, std::uint32_t code, NodeState& next) const;
   bool fits(std::int32_t d, std::uint64_t count) const;
@@ -132,10 +132,12 @@ class CharTerminal final : public Terminal {
   Mode mode_;
   std::uint64_t min_, max_, states_;
   std::vector<std::uint64_t> shortest_, longest_;  ///< characters to an accepting state, where lengths are bounded
-  std::vector<bool> universal_;                    ///< all plain characters lead to universal states
-  std::vector<std::uint32_t> loops_;               ///< groups of characters that lead back to the state itself
-  std::uint64_t farthest_ = 0;                     ///< the largest of shortest_
-  bool endless_ = true;                            ///< every text can go on for ever
+  /// Fewest characters that may not follow in a row: of all plain ones, all but those of kRareGroup, all of ASCII but
+  /// those. kNoLimit: whatever they are, they may.
+  std::vector<std::uint64_t> refusal_, common_refusal_, ascii_refusal_;
+  std::vector<std::uint32_t> loops_;  ///< groups of characters that lead back to the state itself
+  std::uint64_t farthest_ = 0;        ///< the largest of shortest_
+  bool endless_ = true;               ///< every text can go on for ever
   bool empty_ = false;
 };
 

@@ -35,8 +35,8 @@ InString within_string(std::string_view text) {
 }
 
 std::array<std::uint8_t, 256> make_groups() {
-  std::array<std::uint8_t, 256> groups{};  // kWideGroup, and 1 for what is rare
-  for (unsigned byte = 0; byte < 128; ++byte) groups[byte] = 1;
+  std::array<std::uint8_t, 256> groups{};  // kWideGroup
+  for (unsigned byte = 0; byte < 128; ++byte) groups[byte] = kRareGroup;
   std::uint8_t next = 2;
   for (const std::string_view group : {"0123456789",
                                        "abcdef",
@@ -94,11 +94,14 @@ Trie build(std::vector<std::pair<std::string_view, TokenId>> words) {
     const auto common = static_cast<std::size_t>(
         std::mismatch(word.begin(), word.end(), before.begin(), before.end()).first - word.begin());
     close(common);
+    const bool separator = word.find("\xE2\x80\xA8") != word.npos || word.find("\xE2\x80\xA9") != word.npos;
     for (std::size_t k = common; k < word.size(); ++k) {
       path.push_back(static_cast<std::uint32_t>(trie.nodes.size()));
       trie.nodes.push_back({0, static_cast<std::uint32_t>(trie.tokens.size()), 0, static_cast<std::uint8_t>(word[k]),
                             static_cast<std::uint8_t>(k), 0});
     }
+    if (separator)
+      for (const std::uint32_t node : path) trie.nodes[node].below |= 1u << kRareGroup;
     trie.tokens.push_back(id);
     before = word;
   }

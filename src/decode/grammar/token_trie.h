@@ -20,9 +20,10 @@ struct TrieNode {
   std::uint8_t height;        ///< most bytes below
 };
 
-/// Bytes that patterns of strings tend to treat alike, in 32 groups. All of 128 and above are one.
+/// Bytes that patterns of strings tend to treat alike, in 32 groups. All of 128 and above are one; kRareGroup has what
+/// is rare in tokens, with the separators U+2028 and U+2029 (which "." leaves out) for texts that hold them.
 unsigned character_group(std::uint8_t byte);
-inline constexpr unsigned kWideGroup = 0;
+inline constexpr unsigned kWideGroup = 0, kRareGroup = 1;
 
 struct Trie {
   std::vector<TrieNode> nodes;  ///< one more at the end
