@@ -12,16 +12,19 @@ namespace kinglet::grammar {
 std::vector<std::uint64_t> CharTerminal::steps_to_refusal(std::span<const std::size_t> among) const {
   const std::size_t count = dfa_->size(), classes = dfa_->classes();
   std::vector<std::uint64_t> steps(count, kNoLimit);
-  std::vector<std::vector<std::int32_t>> back(count);
   std::vector<std::int32_t> queue;
   for (std::size_t s = 0; s < count; ++s)
-    for (const std::size_t c : among) {
-      const std::int32_t next = dfa_->next[s * classes + c];
-      if (next >= 0)
-        back[static_cast<std::size_t>(next)].push_back(static_cast<std::int32_t>(s));
-      else if (steps[s] != 1)
-        steps[s] = 1, queue.push_back(static_cast<std::int32_t>(s));
-    }
+    if (std::any_of(among.begin(), among.end(), [&](std::size_t c) { return dfa_->next[s * classes + c] < 0; }))
+      steps[s] = 1, queue.push_back(static_cast<std::int32_t>(s));
+  if (queue.empty() || queue.size() == count) return steps;
+  std::vector<std::vector<std::int32_t>> back(count);
+  for (std::size_t s = 0; s < count; ++s) {
+    if (steps[s] == 1) continue;
+    std::int32_t before = -1;  // neighbouring classes often lead to one state
+    for (const std::size_t c : among)
+      if (const std::int32_t next = dfa_->next[s * classes + c]; next != before)
+        back[static_cast<std::size_t>(before = next)].push_back(static_cast<std::int32_t>(s));
+  }
   for (std::size_t i = 0; i < queue.size(); ++i)
     for (const auto p : back[static_cast<std::size_t>(queue[i])])
       if (auto& n = steps[static_cast<std::size_t>(p)]; n == kNoLimit)
