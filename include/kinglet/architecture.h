@@ -2,6 +2,7 @@
 // (src/engine/forward.cpp) is one for all of them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -46,6 +47,9 @@ struct ModelConfig {
   double attention_softcap = 0, logit_softcap = 0;
   std::string pooling;  ///< "", "mean", "cls", "last": how an embedding model pools
   std::vector<LayerConfig> per_layer;
+  /// Whose matrices each layer multiplies with (kinglet/layer_map.h); empty: each its own.
+  std::vector<int> layer_owner;
+  int owner(int layer) const { return layer_owner.empty() ? layer : layer_owner[std::size_t(layer)]; }
   std::vector<float> rope_factors;  ///< divides each frequency (llama 3's rope_freqs.weight), may be empty
 };
 

@@ -6,8 +6,10 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "kinglet/checkpoint.h"
+#include "kinglet/factors.h"
 #include "kinglet/result.h"
 
 namespace kinglet {
@@ -46,9 +48,15 @@ class Linear {
   virtual std::uint64_t bytes() const = 0;  ///< read by one multiplication of all outputs
   std::int64_t tiles() const { return (outputs() + kTileRows - 1) / kTileRows; }
 
-  /// Inner stages with a barrier between (low-rank: 2). Stage s < stages()-1 writes `inner_outputs(s)` values a row.
+  /// Inner stages with a barrier between (low-rank: 2). Stage s < stages()-1 writes `inner_outputs(s)` values a row,
+  /// shared between threads by tiles of 16; stage s > 0 reads them in the format that it names.
   virtual int stages() const { return 1; }
   virtual std::int64_t inner_outputs(int) const { return 0; }
+  virtual InputFormat stage_format(int) const { return input_format(); }
+
+  /// The matrices that this one is made of, in the order in which a step reads them; none for most. Parts are packed
+  /// and adopt their tiles one by one, and the whole is not asked for anything of its own.
+  virtual std::span<const std::unique_ptr<Linear>> parts() const { return {}; }
 
   /// y[r * stride + o] = sum over inputs, for the outputs o of `tiles` and each row r. No output past outputs() is
   /// written.
@@ -68,15 +76,23 @@ class Linear {
   virtual void adopt(std::span<const Share> shares) = 0;
 };
 
-/// One way to store a matrix. Registered by its file in src/model/linear.
+/// One way to store a matrix: in one tensor, or as factors. Registered by its file in src/model/linear.
 struct LinearDescriptor {
   std::string_view name;
   std::string_view paper;  ///< number of the paper's card, "" for the field's standard ways
   std::string_view help;
-  bool (*accepts)(const Checkpoint& checkpoint, const TensorInfo& tensor);
-  Result<std::unique_ptr<Linear>> (*make)(const Checkpoint& checkpoint, const TensorInfo& tensor);
+  bool (*accepts)(const Checkpoint& checkpoint, const TensorInfo& tensor) = nullptr;  ///< null: no tensor alone
+  Result<std::unique_ptr<Linear>> (*make)(const Checkpoint& checkpoint, const TensorInfo& tensor) = nullptr;
+  std::string_view codec = {};  ///< name in kinglet.factors; "": not of factors
+  /// `factors`: all that the checkpoint has, in order. kCorrupt where their number or shapes do not give the matrix.
+  Result<std::unique_ptr<Linear>> (*make_factored)(const Checkpoint& checkpoint, const FactoredMatrix& matrix,
+                                                   std::span<const TensorInfo* const> factors) = nullptr;
 };
 std::span<const LinearDescriptor* const> linears();
 Result<std::unique_ptr<Linear>> make_linear(const Checkpoint& checkpoint, const TensorInfo& tensor);
+/// The matrix of this name, a tensor or a product of factors. kCorrupt where it is neither, or both.
+Result<std::unique_ptr<Linear>> make_linear(const Checkpoint& checkpoint, std::string_view name);
+/// What has to be packed: the parts of a matrix, their parts, or the matrix itself.
+std::vector<Linear*> packed_parts(Linear& linear);
 
 }  // namespace kinglet

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "kinglet/architecture.h"
@@ -22,9 +23,17 @@ struct LayerWeights {
   Vector attention_norm, attention_norm_bias, feed_forward_norm, feed_forward_norm_bias;
   Vector post_attention_norm, post_feed_forward_norm;  ///< sandwich norms
   Vector query_norm, key_norm;
-  std::unique_ptr<Linear> query, key, value, output, gate, up, down;
+  /// Layers that share matrices (kinglet/layer_map.h) hold the same objects.
+  std::shared_ptr<Linear> query, key, value, output, gate, up, down;
   Vector query_bias, key_bias, value_bias, output_bias, gate_bias, up_bias, down_bias;
+  std::shared_ptr<Linear>& matrix(std::string_view kind);  ///< one of kLayerMatrixKinds
 };
+
+/// Names of a layer's matrices in the order of the forward pass; without a gate in some architectures.
+inline constexpr std::string_view kLayerMatrixKinds[] = {"attn_q",   "attn_k", "attn_v",  "attn_output",
+                                                         "ffn_gate", "ffn_up", "ffn_down"};
+/// "blk.3.ffn_up.weight"
+std::string layer_matrix_name(int layer, std::string_view kind);
 
 struct LoadOptions {
   int threads = 0;  ///< 0: chosen from the machine (physical cores)
@@ -53,8 +62,8 @@ class Model {
   std::uint64_t weight_bytes() const { return weight_bytes_; }        ///< packed matrices
   std::uint64_t bytes_per_token() const { return bytes_per_token_; }  ///< weight bytes that one decode step reads
 
-  std::unique_ptr<Linear> embedding, position_embedding, token_types;
-  std::unique_ptr<Linear> head;  ///< null: the embedding is tied
+  std::shared_ptr<Linear> embedding, position_embedding, token_types;
+  std::shared_ptr<Linear> head;  ///< null: the embedding is tied
   const Linear& output_head() const { return head ? *head : *embedding; }
   Vector output_norm, output_norm_bias, embedding_norm, embedding_norm_bias;
   std::vector<LayerWeights> layers;

@@ -8,33 +8,29 @@
 namespace kinglet {
 namespace {
 
-constexpr std::string_view kLayerMatrices[] = {"attn_q",   "attn_k", "attn_v",  "attn_output",
-                                               "ffn_gate", "ffn_up", "ffn_down"};
+constexpr std::size_t kAlignment = 64;
 
-std::unique_ptr<Linear>* place_in(LayerWeights& layer, std::string_view kind) {
-  if (kind == "attn_q") return &layer.query;
-  if (kind == "attn_k") return &layer.key;
-  if (kind == "attn_v") return &layer.value;
-  if (kind == "attn_output") return &layer.output;
-  if (kind == "ffn_gate") return &layer.gate;
-  if (kind == "ffn_up") return &layer.up;
-  return &layer.down;
-}
-
-std::string tensor_name(int layer, std::string_view kind) {
-  return "blk." + std::to_string(layer) + "." + std::string(kind) + ".weight";
+std::size_t whole_bytes(const Linear& linear) {
+  return (linear.packed_bytes({0, linear.tiles()}) + kAlignment - 1) / kAlignment * kAlignment;
 }
 
 }  // namespace
 
-Result<std::unique_ptr<PackedMatrix>> pack_matrix(const Checkpoint& checkpoint, const TensorInfo& tensor) {
+Result<std::unique_ptr<PackedMatrix>> pack_matrix(const Checkpoint& checkpoint, std::string_view name) {
   auto packed = std::make_unique<PackedMatrix>();
-  KINGLET_TRY(packed->linear, make_linear(checkpoint, tensor));
-  const TileRange all{0, packed->linear->tiles()};
-  KINGLET_TRY(packed->memory, AlignedMemory::allocate(packed->linear->packed_bytes(all)));
-  packed->linear->pack(all, packed->memory.data());
-  const Linear::Share share{all, packed->memory.data()};
-  packed->linear->adopt({&share, 1});
+  KINGLET_TRY(packed->linear, make_linear(checkpoint, name));
+  const std::vector<Linear*> parts = packed_parts(*packed->linear);
+  std::size_t bytes = 0;
+  for (const Linear* part : parts) bytes += whole_bytes(*part);
+  KINGLET_TRY(packed->memory, AlignedMemory::allocate(bytes));
+  std::byte* to = packed->memory.data();
+  for (Linear* part : parts) {
+    const TileRange all{0, part->tiles()};
+    part->pack(all, to);
+    const Linear::Share share{all, to};
+    part->adopt({&share, 1});
+    to += whole_bytes(*part);
+  }
   return packed;
 }
 
@@ -42,7 +38,7 @@ Result<std::unique_ptr<PackedMatrix>> pack_matrix(const BlockType& type, std::ve
                                                   TensorData data) {
   MemoryCheckpoint checkpoint;
   checkpoint.add("matrix", type, std::move(shape), std::move(data));
-  return pack_matrix(checkpoint, checkpoint.tensors()[0]);
+  return pack_matrix(checkpoint, "matrix");
 }
 
 Result<std::unique_ptr<Workbench>> Workbench::open(const Checkpoint& checkpoint, LoadOptions options,
@@ -54,12 +50,13 @@ Result<std::unique_ptr<Workbench>> Workbench::open(const Checkpoint& checkpoint,
   KINGLET_TRY(bench->engine_, Engine::create(bench->model_, engine));
   // The model was made as a plain object and nobody else knows it.
   auto& model = const_cast<Model&>(*bench->model_);
-  bench->places_["token_embd.weight"].linear = &model.embedding;
-  if (model.head) bench->places_["output.weight"].linear = &model.head;
+  bench->places_["token_embd.weight"].linears = {&model.embedding};
+  if (model.head) bench->places_["output.weight"].linears = {&model.head};
   for (std::size_t i = 0; i < model.layers.size(); ++i) {
-    for (std::string_view kind : kLayerMatrices) {
-      std::unique_ptr<Linear>* place = place_in(model.layers[i], kind);
-      if (*place) bench->places_[tensor_name(static_cast<int>(i), kind)].linear = place;
+    const int owner = model.config().owner(static_cast<int>(i));
+    for (std::string_view kind : kLayerMatrixKinds) {
+      std::shared_ptr<Linear>& linear = model.layers[i].matrix(kind);
+      if (linear) bench->places_[layer_matrix_name(owner, kind)].linears.push_back(&linear);
     }
   }
   return bench;
@@ -67,18 +64,21 @@ Result<std::unique_ptr<Workbench>> Workbench::open(const Checkpoint& checkpoint,
 
 std::vector<std::string> Workbench::matrices(int layer) const {
   std::vector<std::string> names;
-  for (std::string_view kind : kLayerMatrices) {
-    if (places_.contains(tensor_name(layer, kind))) names.push_back(tensor_name(layer, kind));
+  for (std::string_view kind : kLayerMatrixKinds) {
+    std::string name = layer_matrix_name(model_->config().owner(layer), kind);
+    if (places_.contains(name)) names.push_back(std::move(name));
   }
   return names;
 }
 
+void Workbench::put(Place& place, const std::shared_ptr<Linear>& linear) {
+  for (std::shared_ptr<Linear>* each : place.linears) *each = linear;
+}
+
 Result<void> Workbench::page_in(const std::string& tensor, Place& place) {
   if (place.packed) return {};
-  const TensorInfo* info = checkpoint_->find(tensor);
-  if (info == nullptr) return fail(ErrorCode::kNotFound, "the checkpoint has no tensor " + tensor);
-  KINGLET_TRY(auto packed, pack_matrix(*checkpoint_, *info));
-  *place.linear = std::move(packed->linear);
+  KINGLET_TRY(auto packed, pack_matrix(*checkpoint_, tensor));
+  put(place, packed->linear);
   place.memory = std::move(packed->memory);
   place.packed = true;
   return {};
@@ -92,7 +92,8 @@ Result<void> Workbench::page_in(int layer) {
 Result<void> Workbench::page_out(int layer) {
   for (const std::string& name : matrices(layer)) {
     Place& place = places_.at(name);
-    KINGLET_TRY(*place.linear, make_linear(*checkpoint_, *checkpoint_->find(name)));
+    KINGLET_TRY(auto linear, make_linear(*checkpoint_, name));
+    put(place, std::move(linear));
     place.memory = {};
     place.packed = false;
   }
@@ -115,11 +116,12 @@ Result<std::unique_ptr<PackedMatrix>> Workbench::exchange(const std::string& ten
   if (found == places_.end()) return fail(ErrorCode::kNotFound, "the model has no matrix " + tensor);
   Place& place = found->second;
   std::unique_ptr<PackedMatrix> old;
-  auto linear = std::exchange(*place.linear, std::move(matrix->linear));
+  const std::shared_ptr<Linear> linear = *place.linears.front();
+  put(place, matrix->linear);
   auto memory = std::exchange(place.memory, std::move(matrix->memory));
   if (std::exchange(place.packed, true)) {
     old = std::make_unique<PackedMatrix>();
-    old->linear = std::move(linear);
+    old->linear = linear;
     old->memory = std::move(memory);
   }
   return old;

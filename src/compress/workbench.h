@@ -15,11 +15,11 @@ namespace kinglet {
 
 /// A matrix packed for this machine; may be put into a workbench and taken out again any number of times.
 struct PackedMatrix {
-  std::unique_ptr<Linear> linear;
+  std::shared_ptr<Linear> linear;
   AlignedMemory memory;
 };
-/// Packs a tensor of a checkpoint with the Linear that accepts it.
-Result<std::unique_ptr<PackedMatrix>> pack_matrix(const Checkpoint& checkpoint, const TensorInfo& tensor);
+/// Packs a matrix of a checkpoint, a tensor or a product of factors, with the Linear that accepts it.
+Result<std::unique_ptr<PackedMatrix>> pack_matrix(const Checkpoint& checkpoint, std::string_view name);
 /// Packs the blocks of one matrix, shape {outputs, inputs}.
 Result<std::unique_ptr<PackedMatrix>> pack_matrix(const BlockType& type, std::vector<std::int64_t> shape,
                                                   TensorData data);
@@ -45,16 +45,18 @@ class Workbench {
   /// the engine only; kNotFound where the model has no such matrix.
   Result<std::unique_ptr<PackedMatrix>> exchange(const std::string& tensor, std::unique_ptr<PackedMatrix> matrix);
 
-  /// Matrices of a layer in the order of the forward pass, by tensor name.
+  /// Matrices of a layer in the order of the forward pass, by name: those of the layer that it shares with, where it
+  /// does.
   std::vector<std::string> matrices(int layer) const;
 
  private:
   struct Place {
-    std::unique_ptr<Linear>* linear = nullptr;
+    std::vector<std::shared_ptr<Linear>*> linears;  ///< more than one where layers share it
     AlignedMemory memory;
     bool packed = false;
   };
   Result<void> page_in(const std::string& tensor, Place& place);
+  static void put(Place& place, const std::shared_ptr<Linear>& linear);
 
   const Checkpoint* checkpoint_ = nullptr;
   std::shared_ptr<const Model> model_;

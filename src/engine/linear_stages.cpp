@@ -12,7 +12,7 @@ LinearInput run_inner_stages(const Linear& linear, LinearInput x, Workspace& wor
     linear.multiply(stage, x, {tiles.begin, tiles.end}, workspace.inner, std::size_t(columns));
     pool.barrier();
     x = {.values = workspace.inner, .value_stride = std::size_t(columns), .rows = x.rows};
-    if (linear.input_format() != InputFormat::kInt8) continue;
+    if (linear.stage_format(stage + 1) != InputFormat::kInt8) continue;
     x.quantized = workspace.inner_quantized;
     x.quantized_stride = quantized_row_bytes(columns);
     const WorkShare rows = work_share(x.rows, thread, pool.size());

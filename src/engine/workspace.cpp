@@ -13,7 +13,7 @@ struct Widths {
   std::size_t query = 0, key = 0, value = 0, attended = 0, feed_forward = 0, widest = 0, inner = 0;
 };
 
-void measure_linear(const std::unique_ptr<Linear>& linear, Widths& widths) {
+void measure_linear(const std::shared_ptr<Linear>& linear, Widths& widths) {
   if (!linear) return;
   for (int stage = 0; stage + 1 < linear->stages(); ++stage) {
     widths.inner = std::max(widths.inner, std::size_t(linear->inner_outputs(stage)));

@@ -8,6 +8,7 @@
 #include "base/memory_info.h"
 #include "base/thread_pool.h"
 #include "base/try.h"
+#include "kinglet/layer_map.h"
 #include "model/arena.h"
 
 namespace kinglet {
@@ -52,15 +53,30 @@ Result<void> ModelLoader::configure() {
 }
 
 Result<void> ModelLoader::matrix(const std::string& name, std::int64_t outputs, std::int64_t inputs,
-                                 std::unique_ptr<Linear>& to) {
-  const TensorInfo* tensor = checkpoint_.find(name);
-  if (tensor == nullptr) return fail(ErrorCode::kCorrupt, "the tensor " + name + " is missing");
-  if (tensor->shape.size() != 2 || tensor->rows() != outputs || tensor->columns() != inputs) {
-    return fail(ErrorCode::kCorrupt, name + " is " + shape_text(*tensor) + ", the hyperparameters ask for " +
+                                 std::shared_ptr<Linear>& to) {
+  const auto misfit = [&](const std::string& found) {
+    return fail(ErrorCode::kCorrupt, name + " is " + found + ", the hyperparameters ask for " +
                                          std::to_string(outputs) + " x " + std::to_string(inputs));
+  };
+  const TensorInfo* tensor = checkpoint_.find(name);
+  if (tensor != nullptr && (tensor->shape.size() != 2 || tensor->rows() != outputs || tensor->columns() != inputs)) {
+    return misfit(shape_text(*tensor));
   }
-  KINGLET_TRY(to, make_linear(checkpoint_, *tensor));
-  slots_.push_back({&to, tensor});
+  KINGLET_TRY(to, make_linear(checkpoint_, name));
+  if (to->outputs() != outputs || to->inputs() != inputs) {
+    return misfit(std::to_string(to->outputs()) + " x " + std::to_string(to->inputs()));
+  }
+  if (tensor == nullptr) ++factored_;
+  const std::vector<Linear*> parts = packed_parts(*to);
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const TensorInfo* from = tensor;
+    if (tensor == nullptr) from = checkpoint_.find(name + "." + std::to_string(i));
+    if (from != nullptr && from->shape.size() != 2) from = nullptr;
+    if (from != nullptr && (from->rows() != parts[i]->outputs() || parts[i]->inputs() != from->columns())) {
+      from = nullptr;  // the part is not the factor of its number
+    }
+    slots_.push_back({parts[i], from});
+  }
   return {};
 }
 
@@ -112,25 +128,51 @@ Result<void> ModelLoader::layer_norms(const std::string& prefix, LayerWeights& l
   return {};
 }
 
+Result<void> ModelLoader::layer_matrices(const std::string& prefix, const LayerConfig& sizes, LayerWeights& layer) {
+  const ModelConfig& config = model_.config_;
+  const std::int64_t attended = sizes.heads * config.value_length;
+  KINGLET_CHECK(matrix(prefix + "attn_q.weight", sizes.heads * config.key_length, config.width, layer.query));
+  KINGLET_CHECK(matrix(prefix + "attn_k.weight", sizes.kv_heads * config.key_length, config.width, layer.key));
+  KINGLET_CHECK(matrix(prefix + "attn_v.weight", sizes.kv_heads * config.value_length, config.width, layer.value));
+  KINGLET_CHECK(matrix(prefix + "attn_output.weight", config.width, attended, layer.output));
+  if (config.gated) KINGLET_CHECK(matrix(prefix + "ffn_gate.weight", sizes.feed_forward, config.width, layer.gate));
+  KINGLET_CHECK(matrix(prefix + "ffn_up.weight", sizes.feed_forward, config.width, layer.up));
+  return matrix(prefix + "ffn_down.weight", config.width, sizes.feed_forward, layer.down);
+}
+
+/// The layer multiplies with the very matrices of one before it.
+Result<void> ModelLoader::share_matrices(int index, int owner) {
+  const LayerConfig& mine = model_.config_.per_layer[std::size_t(index)];
+  const LayerConfig& other = model_.config_.per_layer[std::size_t(owner)];
+  const std::string says =
+      "layers " + std::to_string(owner) + " and " + std::to_string(index) + " share matrices, but ";
+  if (mine.heads != other.heads || mine.kv_heads != other.kv_heads || mine.feed_forward != other.feed_forward) {
+    return fail(ErrorCode::kCorrupt, says + "differ in size");
+  }
+  for (std::string_view kind : kLayerMatrixKinds) {
+    const std::string name = layer_matrix_name(index, kind);
+    if (checkpoint_.find(name) != nullptr || checkpoint_.find(name + ".0") != nullptr) {
+      return fail(ErrorCode::kCorrupt, says + "there is " + name);
+    }
+  }
+  LayerWeights& layer = model_.layers[std::size_t(index)];
+  for (std::string_view kind : kLayerMatrixKinds) {
+    layer.matrix(kind) = model_.layers[std::size_t(owner)].matrix(kind);
+  }
+  return {};
+}
+
 Result<void> ModelLoader::layer(int index) {
   const ModelConfig& config = model_.config_;
   const LayerConfig& sizes = config.per_layer[std::size_t(index)];
   const std::string prefix = "blk." + std::to_string(index) + ".";
   LayerWeights& layer = model_.layers.emplace_back();
-  const std::int64_t queries = sizes.heads * config.key_length;
-  const std::int64_t keys = sizes.kv_heads * config.key_length;
-  const std::int64_t values = sizes.kv_heads * config.value_length;
   KINGLET_CHECK(layer_norms(prefix, layer));
-  KINGLET_CHECK(matrix(prefix + "attn_q.weight", queries, config.width, layer.query));
-  KINGLET_CHECK(matrix(prefix + "attn_k.weight", keys, config.width, layer.key));
-  KINGLET_CHECK(matrix(prefix + "attn_v.weight", values, config.width, layer.value));
-  KINGLET_CHECK(matrix(prefix + "attn_output.weight", config.width, sizes.heads * config.value_length, layer.output));
-  if (config.gated) KINGLET_CHECK(matrix(prefix + "ffn_gate.weight", sizes.feed_forward, config.width, layer.gate));
-  KINGLET_CHECK(matrix(prefix + "ffn_up.weight", sizes.feed_forward, config.width, layer.up));
-  KINGLET_CHECK(matrix(prefix + "ffn_down.weight", config.width, sizes.feed_forward, layer.down));
-  KINGLET_CHECK(optional_vector(prefix + "attn_q.bias", queries, layer.query_bias));
-  KINGLET_CHECK(optional_vector(prefix + "attn_k.bias", keys, layer.key_bias));
-  KINGLET_CHECK(optional_vector(prefix + "attn_v.bias", values, layer.value_bias));
+  const int owner = config.owner(index);
+  KINGLET_CHECK(owner == index ? layer_matrices(prefix, sizes, layer) : share_matrices(index, owner));
+  KINGLET_CHECK(optional_vector(prefix + "attn_q.bias", sizes.heads * config.key_length, layer.query_bias));
+  KINGLET_CHECK(optional_vector(prefix + "attn_k.bias", sizes.kv_heads * config.key_length, layer.key_bias));
+  KINGLET_CHECK(optional_vector(prefix + "attn_v.bias", sizes.kv_heads * config.value_length, layer.value_bias));
   KINGLET_CHECK(optional_vector(prefix + "attn_output.bias", config.width, layer.output_bias));
   KINGLET_CHECK(optional_vector(prefix + "ffn_gate.bias", sizes.feed_forward, layer.gate_bias));
   KINGLET_CHECK(optional_vector(prefix + "ffn_up.bias", sizes.feed_forward, layer.up_bias));
@@ -140,7 +182,8 @@ Result<void> ModelLoader::layer(int index) {
 
 Result<void> ModelLoader::find_weights() {
   ModelConfig& config = model_.config_;
-  model_.layers.reserve(std::size_t(config.layers));  // slots_ points into it
+  KINGLET_TRY(config.layer_owner, layer_map(checkpoint_.metadata(), config.layers));
+  model_.layers.reserve(std::size_t(config.layers));
   for (int i = 0; i < config.layers; ++i) KINGLET_CHECK(layer(i));
   if (!config.post_norm) KINGLET_CHECK(norm("output_norm", model_.output_norm, model_.output_norm_bias));
   if (config.embedding_norm) {
@@ -156,18 +199,23 @@ Result<void> ModelLoader::find_weights() {
   KINGLET_CHECK(matrix("token_embd.weight", config.vocabulary, config.width, model_.embedding));
   if (checkpoint_.find("output.weight") != nullptr) {
     // An embedding that is no head is only read by row: it stays in the file.
-    slots_.pop_back();
+    slots_.resize(slots_.size() - packed_parts(*model_.embedding).size());
     KINGLET_CHECK(matrix("output.weight", config.vocabulary, config.width, model_.head));
   }
   if (checkpoint_.find("rope_freqs.weight") != nullptr) {
     KINGLET_CHECK(vector("rope_freqs.weight", config.rope_dimensions / 2, config.rope_factors));
+  }
+  KINGLET_TRY(const auto factored, factored_matrices(checkpoint_.metadata()));
+  if (factored.size() != factored_) {
+    return fail(ErrorCode::kCorrupt, std::string(kFactorsKey) + " names " + std::to_string(factored.size()) +
+                                         " matrices, the model has " + std::to_string(factored_) + " of them");
   }
   return {};
 }
 
 Result<void> ModelLoader::check_memory() const {
   std::uint64_t needed = 0;
-  for (const Slot& slot : slots_) needed += (*slot.place)->bytes();
+  for (const Slot& slot : slots_) needed += slot.linear->bytes();
   const std::uint64_t available = available_memory();
   if (available != 0 && needed > available) {
     return fail(ErrorCode::kExhausted,
@@ -179,15 +227,16 @@ Result<void> ModelLoader::check_memory() const {
 }
 
 /// Piece by piece, dropping the file's pages behind it: file and packed copy are never both in memory.
-void ModelLoader::pack_share(const Linear& linear, const TensorInfo& tensor, TileRange range, std::byte* to) const {
+void ModelLoader::pack_share(const Slot& slot, TileRange range, std::byte* to) const {
+  if (slot.tensor == nullptr) return slot.linear->pack(range, to);
   constexpr std::uint64_t kPiece = 2 << 20;
-  const std::uint64_t tile_bytes = tensor.bytes / std::uint64_t(tensor.rows()) * kTileRows;
+  const std::uint64_t tile_bytes = slot.tensor->bytes / std::uint64_t(slot.tensor->rows()) * kTileRows;
   const std::int64_t step = std::int64_t(std::max<std::uint64_t>(1, kPiece / std::max<std::uint64_t>(1, tile_bytes)));
   for (std::int64_t begin = range.begin; begin < range.end; begin += step) {
     const TileRange piece{begin, std::min(begin + step, range.end)};
-    linear.pack(piece, to);
-    to += linear.packed_bytes(piece);
-    checkpoint_.release(tensor, std::uint64_t(piece.begin) * tile_bytes, std::uint64_t(piece.end) * tile_bytes);
+    slot.linear->pack(piece, to);
+    to += slot.linear->packed_bytes(piece);
+    checkpoint_.release(*slot.tensor, std::uint64_t(piece.begin) * tile_bytes, std::uint64_t(piece.end) * tile_bytes);
   }
 }
 
@@ -197,7 +246,7 @@ Result<void> ModelLoader::pack() {
   for (const Slot& slot : slots_) {
     for (int t = 0; t < threads; ++t) {
       sizes[std::size_t(t)] +=
-          Model::Arena::aligned((*slot.place)->packed_bytes(share_of((*slot.place)->tiles(), t, threads)));
+          Model::Arena::aligned(slot.linear->packed_bytes(share_of(slot.linear->tiles(), t, threads)));
     }
   }
   KINGLET_TRY(model_.arena_->memory, Model::Arena::allocate(sizes));
@@ -207,15 +256,15 @@ Result<void> ModelLoader::pack() {
   model_.pool_->run([&](int t) {
     std::byte* to = model_.arena_->memory[std::size_t(t)].data();
     for (std::size_t i = 0; i < slots_.size(); ++i) {
-      const Linear& linear = **slots_[i].place;
+      const Linear& linear = *slots_[i].linear;
       const TileRange range = share_of(linear.tiles(), t, threads);
       shares[i][std::size_t(t)] = {range, to};
-      pack_share(linear, *slots_[i].tensor, range, to);
+      pack_share(slots_[i], range, to);
       to += Model::Arena::aligned(linear.packed_bytes(range));
     }
   });
   for (std::size_t i = 0; i < slots_.size(); ++i) {
-    Linear& linear = **slots_[i].place;
+    Linear& linear = *slots_[i].linear;
     linear.adopt(shares[i]);
     model_.weight_bytes_ += linear.bytes();
   }

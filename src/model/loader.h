@@ -17,21 +17,25 @@ class ModelLoader {
   Result<void> pack();
 
  private:
+  /// What is packed: a matrix, or a part of one.
   struct Slot {
-    std::unique_ptr<Linear>* place;
-    const TensorInfo* tensor;
+    Linear* linear;
+    const TensorInfo* tensor;  ///< that it is packed from; null where that is not one alone
   };
-  Result<void> matrix(const std::string& name, std::int64_t outputs, std::int64_t inputs, std::unique_ptr<Linear>& to);
+  Result<void> matrix(const std::string& name, std::int64_t outputs, std::int64_t inputs, std::shared_ptr<Linear>& to);
   Result<void> vector(const std::string& name, std::int64_t length, Vector& to);
   Result<void> optional_vector(const std::string& name, std::int64_t length, Vector& to);
   Result<void> layer(int index);
+  Result<void> layer_matrices(const std::string& prefix, const LayerConfig& sizes, LayerWeights& layer);
+  Result<void> share_matrices(int index, int owner);
   Result<void> layer_norms(const std::string& prefix, LayerWeights& layer);
   Result<void> norm(const std::string& name, Vector& weight, Vector& bias);
-  void pack_share(const Linear& linear, const TensorInfo& tensor, TileRange range, std::byte* to) const;
+  void pack_share(const Slot& slot, TileRange range, std::byte* to) const;
 
   const Checkpoint& checkpoint_;
   Model& model_;
   std::vector<Slot> slots_;
+  std::size_t factored_ = 0;  ///< matrices that are products of factors
 };
 
 }  // namespace kinglet

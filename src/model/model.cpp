@@ -9,6 +9,20 @@
 
 namespace kinglet {
 
+std::shared_ptr<Linear>& LayerWeights::matrix(std::string_view kind) {
+  if (kind == "attn_q") return query;
+  if (kind == "attn_k") return key;
+  if (kind == "attn_v") return value;
+  if (kind == "attn_output") return output;
+  if (kind == "ffn_gate") return gate;
+  if (kind == "ffn_up") return up;
+  return down;
+}
+
+std::string layer_matrix_name(int layer, std::string_view kind) {
+  return "blk." + std::to_string(layer) + "." + std::string(kind) + ".weight";
+}
+
 Model::Model() = default;
 Model::~Model() = default;
 

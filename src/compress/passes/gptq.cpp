@@ -9,6 +9,7 @@
 #include "compress/quantize/sequential.h"
 #include "compress/type_rules.h"
 #include "kinglet/convert.h"
+#include "kinglet/factors.h"
 #include "kinglet/pass.h"
 
 namespace kinglet {
@@ -96,7 +97,8 @@ class Gptq final : public Pass {
     KINGLET_TRY(plan_, rules_.plan(context));
     for (const PassPlan::Tensor& tensor : plan_.tensors) {
       const TensorInfo& info = *context.source->find(tensor.name);
-      if (tensor.type != info.type && is_rounded(tensor)) types_[tensor.name] = tensor.type;
+      KINGLET_TRY(const bool rounded, is_rounded(*context.source, tensor));
+      if (tensor.type != info.type && rounded) types_[tensor.name] = tensor.type;
     }
     return plan_;
   }
@@ -116,9 +118,15 @@ class Gptq final : public Pass {
   }
 
  private:
-  static bool is_rounded(const PassPlan::Tensor& tensor) {
-    return tensor.type->form.bits > 0 &&
-           (tensor.name.starts_with("blk.") || tensor.name == "token_embd.weight" || tensor.name == "output.weight");
+  /// Whether it is rounded with compensation: other tensors go through plain rounding.
+  static Result<bool> is_rounded(const Checkpoint& source, const PassPlan::Tensor& tensor) {
+    if (tensor.type->form.bits == 0) return false;
+    const bool in_layer = tensor.name.starts_with("blk.");
+    if (const std::string_view matrix = matrix_of_factor(tensor.name); !matrix.empty()) {
+      KINGLET_TRY(const auto factored, find_factored(source.metadata(), matrix));
+      return in_layer && factored && factored->codec == kLowRankCodec;
+    }
+    return in_layer || tensor.name == "token_embd.weight" || tensor.name == "output.weight";
   }
 
   Result<void> work(PassContext& context, int block, RoundedStore& store) {

@@ -6,6 +6,7 @@
 #include "base/try.h"
 #include "compress/matrix_sample.h"
 #include "compress/plan/sensitivity.h"
+#include "kinglet/factors.h"
 #include "model/format/gguf.h"
 
 namespace kinglet {
@@ -14,6 +15,12 @@ namespace {
 constexpr std::int64_t kSampleRows = 16;      // of a matrix: errors of a type differ little between rows
 constexpr std::size_t kSampleValues = 32768;  // wide rows need fewer
 
+/// The matrix that a factor belongs to; the tensor itself otherwise.
+std::string_view matrix_of(std::string_view tensor) {
+  const std::string_view matrix = matrix_of_factor(tensor);
+  return matrix.empty() ? tensor : matrix;
+}
+
 /// For models that are too large to be run here: what measure_sensitivities gave for SmolLM2-135M (the middle layers).
 double role_sensitivity(std::string_view name, bool tied) {
   if (name.starts_with("output.")) return 12;
@@ -21,14 +28,14 @@ double role_sensitivity(std::string_view name, bool tied) {
   static constexpr std::pair<std::string_view, double> kKinds[] = {
       {"attn_q", 0.07},   {"attn_k", 0.07}, {"attn_v", 0.4},  {"attn_output", 0.08},
       {"ffn_gate", 0.15}, {"ffn_up", 0.2},  {"ffn_down", 0.5}};
-  const std::string kind = matrix_kind(name);
+  const std::string kind = matrix_kind(matrix_of(name));
   for (const auto& [each, value] : kKinds)
     if (each == kind) return value;
   return 0.2;
 }
 
 bool is_matrix(const TensorInfo& tensor) {
-  return tensor.shape.size() >= 2 && tensor.type->decode && tensor.name.ends_with(".weight") &&
+  return tensor.shape.size() >= 2 && tensor.type->decode && matrix_of(tensor.name).ends_with(".weight") &&
          tensor.name != "position_embd.weight" && tensor.name != "token_types.weight";
 }
 
@@ -93,7 +100,7 @@ Result<std::vector<TensorChoices>> list_choices(PassContext& context, const Choi
     TensorChoices& entry = all[i];
     entry.name = tensor.name;
     entry.elements = tensor.elements();
-    const auto known = measured.find(tensor.name);
+    const auto known = measured.find(std::string(matrix_of(tensor.name)));
     const double sensitivity = known != measured.end() ? known->second : role_sensitivity(tensor.name, tied);
     for (const BlockType* each : block_types()) {
       const BlockType* type = candidate(*each, tensor, options);

@@ -13,6 +13,7 @@
 #include "compress/memory_checkpoint.h"
 #include "compress/workbench.h"
 #include "decode/softmax.h"
+#include "kinglet/factors.h"
 #include "kinglet/measure.h"
 
 namespace kinglet {
@@ -32,9 +33,14 @@ float noise(std::uint64_t seed, std::uint64_t index) {
   return static_cast<float>(static_cast<double>(z >> 11) * 0x1p-52 - 1);
 }
 
-/// The matrix with random errors of the given relative size in every row.
-Result<std::unique_ptr<PackedMatrix>> disturbed(const Checkpoint& source, const TensorInfo& info, double error,
-                                                std::uint64_t seed, ThreadPool& pool) {
+struct Blocks {
+  const BlockType* type;
+  std::vector<std::byte> bytes;
+};
+
+/// A tensor with random errors of the given relative size in every row.
+Result<Blocks> disturbed(const Checkpoint& source, const TensorInfo& info, double error, std::uint64_t seed,
+                         ThreadPool& pool) {
   const auto columns = static_cast<std::size_t>(info.columns());
   const BlockType& to = *find_block_type(columns % 32 == 0 ? "Q8_0" : "BF16");
   KINGLET_TRY(const TensorData data, source.data(info));
@@ -56,7 +62,28 @@ Result<std::unique_ptr<PackedMatrix>> disturbed(const Checkpoint& source, const 
                 bytes.data() + static_cast<std::uint64_t>(r) * row_bytes);
     }
   });
-  return pack_matrix(to, info.shape, own_bytes(std::move(bytes)));
+  return Blocks{&to, std::move(bytes)};
+}
+
+/// The same for a matrix; of one that is a product, the last factor, whose rows are the matrix's, gets the errors.
+Result<std::unique_ptr<PackedMatrix>> disturbed_matrix(const Checkpoint& source, const std::string& name, double error,
+                                                       std::uint64_t seed, ThreadPool& pool) {
+  KINGLET_TRY(const auto factored, find_factored(source.metadata(), name));
+  std::vector<const TensorInfo*> tensors;
+  if (factored) tensors = factors_of(source, *factored);
+  if (!factored) tensors.push_back(source.find(name));
+  if (tensors.empty()) return fail(ErrorCode::kCorrupt, name + " has no factors");
+  MemoryCheckpoint checkpoint(source.metadata());
+  for (const TensorInfo* tensor : tensors) {
+    if (tensor != tensors.back()) {
+      KINGLET_TRY(TensorData data, source.data(*tensor));
+      checkpoint.add(tensor->name, *tensor->type, tensor->shape, std::move(data));
+      continue;
+    }
+    KINGLET_TRY(Blocks blocks, disturbed(source, *tensor, error, seed, pool));
+    checkpoint.add(tensor->name, *blocks.type, tensor->shape, own_bytes(std::move(blocks.bytes)));
+  }
+  return pack_matrix(checkpoint, name);
 }
 
 class Meter {
@@ -74,8 +101,8 @@ class Meter {
     if (context_.cancelled && context_.cancelled()) return fail(ErrorCode::kCancelled, "interrupted");
     std::vector<std::unique_ptr<PackedMatrix>> kept;
     for (const std::string& name : names) {
-      KINGLET_TRY(auto matrix, disturbed(*context_.source, *context_.source->find(name), kError,
-                                         context_.seed * 1000003 + ++seeds_, bench_.pool()));
+      KINGLET_TRY(auto matrix,
+                  disturbed_matrix(*context_.source, name, kError, context_.seed * 1000003 + ++seeds_, bench_.pool()));
       KINGLET_TRY(auto old, bench_.exchange(name, std::move(matrix)));
       kept.push_back(std::move(old));
     }

@@ -1,14 +1,14 @@
 #include "compress/quantize/sequential.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstring>
 
 #include "base/thread_pool.h"
 #include "base/try.h"
 #include "compress/memory_checkpoint.h"
-#include "compress/quantize/rounding_kernels.h"
+#include "compress/quantize/targets.h"
+#include "kinglet/factors.h"
 #include "tensor/kernels/elementwise.h"
 
 namespace kinglet {
@@ -64,6 +64,12 @@ struct StageSums {
   MomentSum moment;
   std::unique_ptr<MomentSum> input_difference;   ///< sum of x_ours (x_source - x_ours)^T
   std::unique_ptr<MomentSum> output_difference;  ///< sum of (y_source - y_ours) x_ours^T
+  InputSums inputs() const {
+    InputSums sums{.moment = moment.sum(), .input_difference = {}, .output_difference = {}};
+    if (input_difference) sums.input_difference = input_difference->sum();
+    if (output_difference) sums.output_difference = output_difference->sum();
+    return sums;
+  }
 };
 
 class Rounding final : public SequentialRounding {
@@ -101,7 +107,19 @@ class Rounding final : public SequentialRounding {
   Result<bool> any_missing(int index, std::initializer_list<std::string_view> kinds, RoundedStore& store);
   Result<void> take_finished(const std::string& name, const RoundedStore& store);
   Result<void> round(const std::string& name, const StageSums& sums, RoundedStore& store);
-  std::vector<float> targets(const TensorInfo& tensor, const StageSums& sums, const MomentFactor& factor);
+  Result<void> round_factors(const FactoredMatrix& matrix, const StageSums& sums, RoundedStore& store);
+  bool is_missing(const TensorInfo& tensor, const RoundedStore& store) const {
+    return plan_.contains(tensor.name) && !store.finished(tensor.name);
+  }
+  std::vector<const TensorInfo*> tensors_of(const std::string& name) const;
+  Result<std::vector<float>> values(const TensorInfo& tensor) const;
+  Result<std::vector<std::byte>> round_values(const TensorInfo& tensor, std::vector<float> goal,
+                                              std::span<const float> lacking, std::vector<float> moment,
+                                              RoundedStore& store);
+  Result<void> join(const FactoredMatrix& matrix, const RoundedStore& store);
+  std::string matrix_name(int layer, std::string_view kind) const {
+    return layer_matrix_name(source_->model().config().owner(layer), kind);
+  }
 
   std::unique_ptr<Workbench> source_, target_;
   std::vector<std::vector<TokenId>> windows_;
@@ -110,10 +128,6 @@ class Rounding final : public SequentialRounding {
   SequentialOptions options_;
   std::vector<Rows> source_in_, source_middle_, source_out_, in_, middle_, out_;
 };
-
-std::string matrix_name(int layer, std::string_view kind) {
-  return "blk." + std::to_string(layer) + "." + std::string(kind) + ".weight";
-}
 
 Result<void> Rounding::open(const Checkpoint& source, std::vector<std::vector<TokenId>> windows, int threads) {
   const LoadOptions load{.threads = threads};
@@ -251,26 +265,56 @@ Result<void> Rounding::layer(int index, RoundedStore& store) {
   return {};
 }
 
+/// The tensors of a matrix: itself, or its factors.
+std::vector<const TensorInfo*> Rounding::tensors_of(const std::string& name) const {
+  const Checkpoint& checkpoint = source_->checkpoint();
+  const auto factored = find_factored(checkpoint.metadata(), name);
+  if (factored && *factored) return factors_of(checkpoint, **factored);
+  const TensorInfo* tensor = checkpoint.find(name);
+  return tensor == nullptr ? std::vector<const TensorInfo*>() : std::vector{tensor};
+}
+
 /// Whether one of these matrices has to be made; puts those that an earlier run has made into their places.
 Result<bool> Rounding::any_missing(int index, std::initializer_list<std::string_view> kinds, RoundedStore& store) {
   bool missing = false;
   for (std::string_view kind : kinds) {
     const std::string name = matrix_name(index, kind);
-    if (!plan_.contains(name)) continue;
-    if (store.finished(name)) {
-      KINGLET_CHECK(take_finished(name, store));
-    } else {
-      missing = true;
+    bool planned = false, all = true;
+    for (const TensorInfo* tensor : tensors_of(name)) {
+      planned = planned || plan_.contains(tensor->name);
+      all = all && !is_missing(*tensor, store);
     }
+    if (planned && all) KINGLET_CHECK(take_finished(name, store));
+    missing = missing || !all;
   }
   return missing;
 }
 
 Result<void> Rounding::take_finished(const std::string& name, const RoundedStore& store) {
+  KINGLET_TRY(const auto factored, find_factored(source_->checkpoint().metadata(), name));
+  if (factored) return join(*factored, store);
   KINGLET_TRY(std::vector<std::byte> bytes, store.read(name));
   KINGLET_TRY(auto packed,
               pack_matrix(*plan_.at(name), source_->checkpoint().find(name)->shape, own_bytes(std::move(bytes))));
   KINGLET_CHECK(target_->exchange(name, std::move(packed)));
+  return {};
+}
+
+/// Puts a product of what the store has, and of the source's other factors, into its place.
+Result<void> Rounding::join(const FactoredMatrix& matrix, const RoundedStore& store) {
+  const Checkpoint& source = source_->checkpoint();
+  MemoryCheckpoint joined(source.metadata());
+  for (const TensorInfo* factor : factors_of(source, matrix)) {
+    if (plan_.contains(factor->name)) {
+      KINGLET_TRY(std::vector<std::byte> bytes, store.read(factor->name));
+      joined.add(factor->name, *plan_.at(factor->name), factor->shape, own_bytes(std::move(bytes)));
+    } else {
+      KINGLET_TRY(TensorData data, source.data(*factor));
+      joined.add(factor->name, *factor->type, factor->shape, std::move(data));
+    }
+  }
+  KINGLET_TRY(auto packed, pack_matrix(joined, matrix.name));
+  KINGLET_CHECK(target_->exchange(matrix.name, std::move(packed)));
   return {};
 }
 
@@ -338,7 +382,7 @@ Result<void> Rounding::product(int index, TapPoint point, std::string_view kind,
   KINGLET_TRY(const bool missing, any_missing(index, {kind}, store));
   if (!missing) return {};
   const bool first_half = point == TapPoint::kAttended, linear = linear_residual();
-  const std::int64_t inputs = source_->checkpoint().find(name)->columns();
+  const std::int64_t inputs = tensors_of(name).front()->columns();
   const bool corrects = options_.correction != 0;
   StageSums sums(inputs, static_cast<std::int64_t>(width_), corrects && !linear, corrects && linear);
   std::vector<Rows> tapped(windows_.size());
@@ -376,73 +420,84 @@ Result<void> Rounding::product(int index, TapPoint point, std::string_view kind,
   return round(name, sums, store);
 }
 
-/// W, moved to where it gives the source's outputs on our inputs: W + R H^-1, R = sum of (y_source - W x_ours)
-/// x_ours^T.
-std::vector<float> Rounding::targets(const TensorInfo& tensor, const StageSums& sums, const MomentFactor& factor) {
-  const std::int64_t rows = tensor.rows(), inputs = tensor.columns();
-  std::vector<float> weights(static_cast<std::size_t>(tensor.elements()));
-  const auto data = source_->checkpoint().data(tensor);
-  tensor.type->decode(data->bytes.data(), weights.size() / static_cast<std::size_t>(tensor.type->block_values),
-                      weights.data());
-  if (!sums.input_difference && !sums.output_difference) return weights;
-  std::vector<float> lacking;
-  if (sums.input_difference) {
-    lacking.resize(weights.size());
-    multiply_plain(weights, sums.input_difference->sum(), inputs, inputs, source_->pool(), lacking);
-  } else {
-    lacking = sums.output_difference->sum();
-  }
-  const std::int64_t strips = (rows + kRoundingLanes - 1) / kRoundingLanes;
-  std::atomic<std::int64_t> next{0};
-  source_->pool().run([&](int) {
-    std::vector<float> z(static_cast<std::size_t>(inputs * kRoundingLanes));
-    for (std::int64_t strip = next++; strip < strips; strip = next++) {
-      const std::int64_t first = strip * kRoundingLanes, count = std::min<std::int64_t>(kRoundingLanes, rows - first);
-      std::fill(z.begin(), z.end(), 0.0f);
-      for (std::int64_t lane = 0; lane < count; ++lane) {
-        for (std::int64_t k = 0; k < inputs; ++k)
-          z[static_cast<std::size_t>(k * kRoundingLanes + lane)] =
-              lacking[static_cast<std::size_t>((first + lane) * inputs + k)];
-      }
-      solve(factor, z.data());
-      for (std::int64_t lane = 0; lane < count; ++lane) {
-        for (std::int64_t k = 0; k < inputs; ++k)
-          weights[static_cast<std::size_t>((first + lane) * inputs + k)] +=
-              static_cast<float>(options_.correction) * z[static_cast<std::size_t>(k * kRoundingLanes + lane)];
-      }
-    }
-  });
-  return weights;
+Result<std::vector<float>> Rounding::values(const TensorInfo& tensor) const {
+  std::vector<float> values(static_cast<std::size_t>(tensor.elements()));
+  KINGLET_TRY(const TensorData data, source_->checkpoint().data(tensor));
+  tensor.type->decode(data.bytes.data(), values.size() / static_cast<std::size_t>(tensor.type->block_values),
+                      values.data());
+  return values;
 }
 
-Result<void> Rounding::round(const std::string& name, const StageSums& sums, RoundedStore& store) {
-  const auto planned = plan_.find(name);
-  if (planned == plan_.end() || store.finished(name)) return {};
-  const BlockType& type = *planned->second;
-  const TensorInfo& tensor = *source_->checkpoint().find(name);
+/// `goal` moved by what lacks, rounded to the planned type and handed out; its bytes.
+Result<std::vector<std::byte>> Rounding::round_values(const TensorInfo& tensor, std::vector<float> goal,
+                                                      std::span<const float> lacking, std::vector<float> moment,
+                                                      RoundedStore& store) {
   const std::int64_t rows = tensor.rows(), inputs = tensor.columns();
   const auto n = static_cast<std::size_t>(inputs);
-  KINGLET_CHECK(source_->checkpoint().data(tensor));
-  std::vector<float> moment = sums.moment.sum();
   double mean = 0;
   for (std::size_t i = 0; i < n; ++i) mean += moment[i * n + i] / static_cast<double>(n);
   for (std::size_t i = 0; i < n; ++i) moment[i * n + i] += static_cast<float>(options_.damping * mean + 1e-12);
   KINGLET_TRY(const MomentFactor factor, factorise(moment, inputs));
-  const std::vector<float> goal = targets(tensor, sums, factor);
+  if (!lacking.empty()) add_correction(factor, lacking, options_.correction, source_->pool(), goal);
   const auto round_to = [&](const BlockType& to) {
-    RoundedMatrix rounded{.name = name, .type = &to, .bytes = {}, .report = {}};
+    RoundedMatrix rounded{.name = tensor.name, .type = &to, .bytes = {}, .report = {}};
     rounded.bytes.resize(static_cast<std::size_t>(rows) * to.row_bytes(static_cast<std::uint64_t>(inputs)));
     rounded.report = round_compensated(to, goal, rows, inputs, moment, factor, options_.rounding, source_->pool(),
                                        rounded.bytes.data());
     return rounded;
   };
-  if (const auto more = options_.beside.find(name); more != options_.beside.end()) {
+  if (const auto more = options_.beside.find(tensor.name); more != options_.beside.end()) {
     for (const BlockType* each : more->second) KINGLET_CHECK(store.put(round_to(*each)));
   }
-  RoundedMatrix rounded = round_to(type);
-  KINGLET_TRY(auto packed, pack_matrix(type, tensor.shape, own_bytes(rounded.bytes)));
+  RoundedMatrix rounded = round_to(*plan_.at(tensor.name));
+  std::vector<std::byte> bytes = rounded.bytes;
+  KINGLET_CHECK(store.put(std::move(rounded)));
+  return bytes;
+}
+
+Result<void> Rounding::round(const std::string& name, const StageSums& sums, RoundedStore& store) {
+  KINGLET_TRY(const auto factored, find_factored(source_->checkpoint().metadata(), name));
+  if (factored) return round_factors(*factored, sums, store);
+  const TensorInfo& tensor = *source_->checkpoint().find(name);
+  if (!is_missing(tensor, store)) return {};
+  KINGLET_TRY(std::vector<float> weights, values(tensor));
+  const std::vector<float> lacking = lacking_outputs(weights, tensor.columns(), sums.inputs(), source_->pool());
+  KINGLET_TRY(std::vector<std::byte> bytes,
+              round_values(tensor, std::move(weights), lacking, sums.moment.sum(), store));
+  KINGLET_TRY(auto packed, pack_matrix(*plan_.at(name), tensor.shape, own_bytes(std::move(bytes))));
   KINGLET_CHECK(target_->exchange(name, std::move(packed)));
-  return store.put(std::move(rounded));
+  return {};
+}
+
+/// The second factor also makes up for the rounding of the first.
+Result<void> Rounding::round_factors(const FactoredMatrix& matrix, const StageSums& sums, RoundedStore& store) {
+  const std::vector<const TensorInfo*> factors = factors_of(source_->checkpoint(), matrix);
+  const bool missing =
+      std::any_of(factors.begin(), factors.end(), [&](const TensorInfo* factor) { return is_missing(*factor, store); });
+  if (!missing) return {};
+  const TensorInfo &first = *factors[0], &second = *factors[1];
+  KINGLET_TRY(const std::vector<float> encoder, values(first));
+  KINGLET_TRY(std::vector<float> decoder, values(second));
+  std::vector<float> rounded = encoder;
+  InputSums inputs = sums.inputs();
+  if (plan_.contains(first.name)) {
+    InputSums own{.moment = inputs.moment, .input_difference = inputs.input_difference, .output_difference = {}};
+    const std::vector<float> lacking = lacking_outputs(encoder, first.columns(), own, source_->pool());
+    std::vector<std::byte> bytes;
+    if (store.finished(first.name)) {
+      KINGLET_TRY(bytes, store.read(first.name));
+    } else {
+      KINGLET_TRY(bytes, round_values(first, encoder, lacking, sums.moment.sum(), store));
+    }
+    const BlockType& type = *plan_.at(first.name);
+    type.decode(bytes.data(), rounded.size() / static_cast<std::size_t>(type.block_values), rounded.data());
+  }
+  if (is_missing(second, store)) {
+    const SecondFactorSums inner =
+        second_factor_sums(encoder, rounded, decoder, first.columns(), first.rows(), inputs, source_->pool());
+    KINGLET_CHECK(round_values(second, std::move(decoder), inner.lacking, inner.moment, store));
+  }
+  return join(matrix, store);
 }
 
 }  // namespace

@@ -199,7 +199,7 @@ Result<void> TypeSearch::install(const SearchPoint& point) {
     const std::string& name = tensors_[t].name;
     auto& packed = database_.packed[{name, type}];
     if (!packed) {  // the source's own
-      KINGLET_TRY(packed, pack_matrix(*context_.source, *context_.source->find(name)));
+      KINGLET_TRY(packed, pack_matrix(*context_.source, name));
     }
     KINGLET_TRY(auto old, rounding_->target().exchange(name, std::move(packed)));
     database_.packed[{name, installed_[t]}] = std::move(old);

@@ -22,6 +22,10 @@ inline constexpr std::string_view kHfGenerationKey = "kinglet.huggingface.genera
 inline constexpr std::string_view kHfTokenizerKey = "tokenizer.huggingface.json";
 inline constexpr std::string_view kHfTokenizerConfigKey = "tokenizer.huggingface.config.json";
 
+/// Before the class in config.json ("KingletLlamaForCausalLM") where other readers would take the model for an ordinary
+/// one: matrices as factors, shared layers. What says so stands in config.json under "kinglet", as in GGUF's metadata.
+inline constexpr std::string_view kHfOwnPrefix = "Kinglet";
+
 /// config.json as flat keys: nested objects joined with dots, a text_config merged over the top level, and the ways to
 /// say the same thing made one (rope_parameters -> rope_theta and rope_scaling.*, layer_types ->
 /// sliding_window_pattern, dtype -> torch_dtype). Null values are left out.

@@ -3,6 +3,8 @@
 
 #include "base/limits.h"
 #include "base/try.h"
+#include "kinglet/factors.h"
+#include "kinglet/layer_map.h"
 #include "model/format/hf.h"
 #include "model/format/validate.h"
 
@@ -163,9 +165,12 @@ Result<const Architecture*> architecture_of(const Json& config, const std::strin
   if (!names.is_array() || names.empty() || !names[0].is_string())
     return unsupported("config.json does not say which architecture the model has",
                        "Kinglet runs: " + known_classes() + ".");
-  for (const Json& name : names)
-    if (name.is_string())
-      if (const Architecture* found = find_architecture_of_hf_class(name.get<std::string>())) return found;
+  for (const Json& name : names) {
+    if (!name.is_string()) continue;
+    std::string_view known = name.get_ref<const std::string&>();
+    if (known.starts_with(kHfOwnPrefix)) known.remove_prefix(kHfOwnPrefix.size());
+    if (const Architecture* found = find_architecture_of_hf_class(known)) return found;
+  }
   return unsupported("the architecture '" + printable(names[0].get<std::string>()) + "' is not supported",
                      "Kinglet runs: " + known_classes() + ".");
 }
@@ -189,6 +194,8 @@ Result<Metadata> import_config(const Architecture& architecture, const Metadata&
   const std::string pattern = std::string(architecture.name) + ".attention.sliding_window_pattern";
   if (const MetadataValue* value = flat.find("sliding_window_pattern"); value && value->is_array)
     gguf.set(pattern, *value);
+  for (std::string_view key : {kFactorsKey, kLayerMapKey})
+    if (const MetadataValue* value = flat.find(key)) gguf.set(key, *value);
   if (architecture.import_hf) KINGLET_CHECK(architecture.import_hf(flat, gguf));
   const auto special = [&](std::string_view from, std::string_view to) {
     const MetadataValue* value = flat.find(from);

@@ -5,12 +5,16 @@
 #include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/file.h"
 #include "base/json.h"
 #include "base/limits.h"
 #include "base/try.h"
+#include "kinglet/factors.h"
+#include "kinglet/layer_map.h"
 #include "model/format/convert_parts.h"
+#include "model/format/native_types.h"
 #include "model/format/validate.h"
 
 namespace kinglet {
@@ -115,8 +119,13 @@ Result<Export> plan_export(const Architecture& architecture, const Checkpoint& f
   Export result;
   int widened = 0;
   const std::string a(architecture.name);
+  KINGLET_TRY(const auto matrices, factored_matrices(from.metadata()));
+  std::set<std::string, std::less<>> factored;
+  for (const FactoredMatrix& matrix : matrices) factored.insert(matrix.name);
   for (const PlannedTensor& plan : plan_tensors(from, type)) {
-    const HfMatch match = match_gguf_name(architecture, plan.info->name);
+    HfMatch match = match_gguf_name(architecture, plan.info->name);
+    // Factors are Kinglet's own: their names and the order of rows stay.
+    if (factored.contains(matrix_of_factor(plan.info->name))) match.gguf = plan.info->name;
     if (match.gguf.empty()) {
       notes.push_back("tensor '" + printable(plan.info->name) +
                       "' has no name in Hugging Face's layout and was left out");
@@ -155,6 +164,28 @@ Result<Export> plan_export(const Architecture& architecture, const Checkpoint& f
   return result;
 }
 
+// What no other reader knows, so that none takes the model for an ordinary one.
+void add_own_keys(const Metadata& metadata, Json& config) {
+  Json own = Json::object();
+  for (std::string_view key : {kFactorsKey, kLayerMapKey}) {
+    const MetadataValue* value = metadata.find(key);
+    if (!value) continue;
+    const std::string name(key.substr(std::string_view("kinglet.").size()));
+    if (const auto* texts = std::get_if<std::vector<std::string>>(&value->value)) own[name] = *texts;
+    if (const auto* numbers = std::get_if<std::vector<std::int64_t>>(&value->value)) own[name] = *numbers;
+  }
+  config.erase("kinglet");
+  if (own.empty()) return;
+  config["kinglet"] = own;
+  for (Json& name : config["architectures"])
+    if (name.is_string() && !name.get_ref<const std::string&>().starts_with(kHfOwnPrefix))
+      name = std::string(kHfOwnPrefix) + name.get<std::string>();
+  if (config.contains("model_type") && config["model_type"].is_string()) {
+    const auto type = config["model_type"].get<std::string>();
+    if (!type.starts_with(kNativePrefix)) config["model_type"] = std::string(kNativePrefix) + type;
+  }
+}
+
 Result<void> write_text(const std::string& path, std::string_view text) {
   KINGLET_TRY(auto file, AtomicFile::create(path));
   KINGLET_CHECK(file->write(text));
@@ -174,6 +205,7 @@ Result<void> write_side_files(const Architecture& architecture, const Checkpoint
   }
   if (!config.is_object()) return fail(ErrorCode::kCorrupt, "the carried config.json is not an object");
   config[config.contains("dtype") ? "dtype" : "torch_dtype"] = std::string(dtype);
+  add_own_keys(metadata, config);
   KINGLET_CHECK(write_text(folder + "/config.json", dump_json(config, 2) + "\n"));
   constexpr std::pair<std::string_view, std::string_view> kTexts[] = {{kHfTokenizerKey, "tokenizer.json"},
                                                                       {kHfTokenizerConfigKey, "tokenizer_config.json"},

@@ -1,10 +1,12 @@
 // Names of tensors between Hugging Face and GGUF, and the order of rotary rows.
 #include <charconv>
 #include <cstring>
+#include <set>
 #include <unordered_set>
 
 #include "base/limits.h"
 #include "base/try.h"
+#include "kinglet/factors.h"
 #include "model/format/hf.h"
 #include "model/format/validate.h"
 
@@ -105,6 +107,9 @@ Result<HfTensors> map_tensors(const Architecture& architecture, const Metadata& 
                               std::vector<SafetensorsDirectory>& files, std::string_view folder) {
   KINGLET_TRY(const bool multimodal, flat.flag_or("kinglet.multimodal", false));
   KINGLET_TRY(const bool tied, flat.flag_or("tie_word_embeddings", false));
+  KINGLET_TRY(const auto matrices, factored_matrices(gguf));
+  std::set<std::string, std::less<>> factored;
+  for (const FactoredMatrix& matrix : matrices) factored.insert(matrix.name);
   HfTensors result;
   std::unordered_set<std::string> seen;
   for (std::size_t file = 0; file < files.size(); ++file) {
@@ -114,7 +119,9 @@ Result<HfTensors> map_tensors(const Architecture& architecture, const Metadata& 
         if (error.hint.empty()) error.hint = "config.json and the weights do not belong together: fetch both again.";
         return tl::unexpected(std::move(error));
       };
-      auto match = match_hf_name(architecture, tensor.name, multimodal);
+      auto match = factored.contains(matrix_of_factor(tensor.name))
+                       ? Result<HfMatch>(HfMatch{tensor.name, HfTransform::kNone, -1})
+                       : match_hf_name(architecture, tensor.name, multimodal);
       if (!match) return placed(std::move(match).error());
       if (match->gguf.empty() || (tied && match->gguf == "output.weight")) continue;
       HfSource source{file, std::move(tensor), match->transform, 0};

@@ -5,6 +5,8 @@
 
 #include "base/limits.h"
 #include "base/try.h"
+#include "kinglet/factors.h"
+#include "kinglet/layer_map.h"
 #include "model/format/validate.h"
 #include "tensor/codec/float_codec.h"
 
@@ -17,13 +19,9 @@ std::string entry_of(const GgufWriter::Plan& plan) {
   return text + " " + plan.name;
 }
 
-struct Entry {
-  std::string_view type, name;
-  std::vector<std::int64_t> shape;
-};
+}  // namespace
 
-// "TYPE AxB NAME"; false where it is not of that form.
-bool parse(std::string_view text, Entry& entry) {
+bool parse_entry(std::string_view text, ShapedEntry& entry) {
   const std::size_t type_end = text.find(' ');
   if (type_end == std::string_view::npos) return false;
   const std::size_t shape_end = text.find(' ', type_end + 1);
@@ -44,7 +42,9 @@ bool parse(std::string_view text, Entry& entry) {
   return false;
 }
 
-Result<void> apply_codec(const Entry& entry, TensorInfo& tensor) {
+namespace {
+
+Result<void> apply_codec(const ShapedEntry& entry, TensorInfo& tensor) {
   const BlockType* type = find_block_type(entry.type.substr(0, entry.type.size() - 2));
   KINGLET_TRY(const std::uint64_t bytes, tensor_bytes(tensor.name, *type, entry.shape));
   if (bytes / 2 > tensor.bytes)  // each number keeps a byte of its own
@@ -57,7 +57,7 @@ Result<void> apply_codec(const Entry& entry, TensorInfo& tensor) {
   return {};
 }
 
-Result<void> apply(const Entry& entry, TensorInfo& tensor) {
+Result<void> apply(const ShapedEntry& entry, TensorInfo& tensor) {
   const std::string quoted = "tensor '" + printable(tensor.name) + "'";
   if (tensor.type->is_native || !tensor.codec.empty())
     return fail(ErrorCode::kCorrupt, quoted + " stands twice in kinglet.codec");
@@ -79,6 +79,17 @@ Result<void> apply(const Entry& entry, TensorInfo& tensor) {
   tensor.type = type;
   tensor.shape = entry.shape;
   return {};
+}
+
+/// Whether other readers have to refuse the model, whatever the types of its tensors.
+bool is_kinglets_own(const Metadata& metadata) {
+  return metadata.contains(kFactorsKey) || metadata.contains(kLayerMapKey);
+}
+
+void drop_prefix(Metadata& metadata) {
+  const auto architecture = metadata.string_or("general.architecture", "");
+  if (architecture && architecture->starts_with(kNativePrefix))
+    metadata.set_string("general.architecture", architecture->substr(kNativePrefix.size()));
 }
 
 }  // namespace
@@ -104,24 +115,27 @@ Metadata with_native_types(const Metadata& metadata, const std::vector<GgufWrite
   std::vector<std::string> entries;
   for (const GgufWriter::Plan& plan : plans)
     if (plan.type && (plan.type->is_native || !plan.codec.empty())) entries.push_back(entry_of(plan));
-  if (entries.empty()) return metadata;
+  if (entries.empty() && !is_kinglets_own(metadata)) return metadata;
   Metadata result = metadata;
   const auto architecture = result.string_or("general.architecture", "");
   if (architecture && !architecture->empty() && !architecture->starts_with(kNativePrefix))
     result.set_string("general.architecture", std::string(kNativePrefix) + *architecture);
-  result.set_strings(kCodecKey, std::move(entries));
+  if (!entries.empty()) result.set_strings(kCodecKey, std::move(entries));
   return result;
 }
 
 Result<void> resolve_native_types(Metadata& metadata, std::vector<TensorInfo>& tensors, std::string_view file) {
-  if (!metadata.contains(kCodecKey)) return {};
+  if (!metadata.contains(kCodecKey)) {
+    if (is_kinglets_own(metadata)) drop_prefix(metadata);
+    return {};
+  }
   const std::string place = std::string(file) + ", metadata";
   KINGLET_TRY(const auto* entries, metadata.strings(kCodecKey));
   std::unordered_map<std::string_view, TensorInfo*> by_name;
   for (TensorInfo& tensor : tensors) by_name.emplace(tensor.name, &tensor);
   for (const std::string& text : *entries) {
-    Entry entry;
-    if (!parse(text, entry))
+    ShapedEntry entry;
+    if (!parse_entry(text, entry))
       return fail(ErrorCode::kCorrupt, "kinglet.codec has the entry '" + printable(text) + "'",
                   std::string(kDamagedHint), place);
     const auto found = by_name.find(entry.name);
@@ -136,9 +150,7 @@ Result<void> resolve_native_types(Metadata& metadata, std::vector<TensorInfo>& t
     }
   }
   metadata.erase(kCodecKey);
-  auto architecture = metadata.string_or("general.architecture", "");
-  if (architecture && architecture->starts_with(kNativePrefix))
-    metadata.set_string("general.architecture", architecture->substr(kNativePrefix.size()));
+  drop_prefix(metadata);
   return {};
 }
 

@@ -1,0 +1,143 @@
+#include "compress/share/choose_layers.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "base/try.h"
+#include "decode/random.h"
+
+namespace kinglet {
+namespace {
+
+/// Layers in the order in which they go: all but the first and the last.
+std::vector<int> interior(int layers) {
+  std::vector<int> list;
+  for (int layer = 1; layer + 1 < layers; ++layer) list.push_back(layer);
+  return list;
+}
+
+std::vector<FoldedLayer> layout_of(const std::vector<int>& kept) {
+  std::vector<FoldedLayer> layout;
+  for (std::size_t i = 0; i < kept.size(); ++i) layout.push_back({kept[i], kept[i], static_cast<int>(i)});
+  return layout;
+}
+
+void shuffle(std::vector<int>& list, Random& random) {
+  for (std::size_t i = list.size(); i > 1; --i)
+    std::swap(list[i - 1], list[static_cast<std::size_t>(random.next() % i)]);
+}
+
+/// The layers that stay, without the `count` that matter least.
+Result<std::vector<int>> remove_layers(
+    const FoldRule& rule, std::size_t count, const LayerSimilarity& similarity, Random& random,
+    const std::function<Result<double>(const std::vector<FoldedLayer>&)>& divergence_of) {
+  std::vector<int> kept(static_cast<std::size_t>(similarity.layers));
+  for (std::size_t i = 0; i < kept.size(); ++i) kept[i] = static_cast<int>(i);
+  if (!rule.divergence || rule.random) {
+    std::vector<int> order = interior(similarity.layers);
+    std::sort(order.begin(), order.end(), [&](int a, int b) {
+      const double first = similarity.influence(a), second = similarity.influence(b);
+      return first != second ? first < second : a < b;
+    });
+    if (rule.random) shuffle(order, random);
+    order.resize(count);
+    std::erase_if(kept, [&](int layer) { return std::find(order.begin(), order.end(), layer) != order.end(); });
+    return kept;
+  }
+  // What is gone makes others more needed: each choice is made with the earlier ones gone.
+  for (std::size_t done = 0; done < count; ++done) {
+    std::vector<int> best;
+    double least = 0;
+    for (std::size_t i = 1; i + 1 < kept.size(); ++i) {
+      std::vector<int> without = kept;
+      without.erase(without.begin() + static_cast<std::ptrdiff_t>(i));
+      KINGLET_TRY(const double divergence, divergence_of(layout_of(without)));
+      if (!best.empty() && divergence >= least) continue;
+      least = divergence;
+      best = std::move(without);
+    }
+    kept = std::move(best);
+  }
+  return kept;
+}
+
+/// Members begin..end of the layout multiply with the matrices of the one that changes its input most.
+void share_group(std::vector<FoldedLayer>& layout, std::size_t begin, std::size_t end,
+                 const LayerSimilarity& similarity) {
+  std::size_t donor = begin;
+  for (std::size_t i = begin; i < end; ++i)
+    if (similarity.influence(layout[i].original) > similarity.influence(layout[donor].original)) donor = i;
+  const int original = layout[donor].original;
+  for (std::size_t i = begin; i < end; ++i) layout[i].donor = original, layout[i].owner = static_cast<int>(begin);
+}
+
+Result<void> share_pairs(const FoldRule& rule, const ModelConfig& config, const LayerSimilarity& similarity,
+                         Random& random, std::vector<FoldedLayer>& layout) {
+  const auto kind = [&](std::size_t i) { return config.per_layer[static_cast<std::size_t>(layout[i].original)]; };
+  std::vector<int> pairs;  // the first of each
+  for (std::size_t i = 1; i + 2 < layout.size(); ++i)
+    if (can_share(kind(i), kind(i + 1))) pairs.push_back(static_cast<int>(i));
+  const auto alike = [&](int i) {
+    const auto first = static_cast<std::size_t>(i);
+    return similarity.at(layout[first].original + 1, layout[first + 1].original + 1);
+  };
+  std::sort(pairs.begin(), pairs.end(),
+            [&](int a, int b) { return alike(a) != alike(b) ? alike(a) > alike(b) : a < b; });
+  if (rule.random) shuffle(pairs, random);
+  std::vector<bool> used(layout.size(), false);
+  std::int64_t done = 0;
+  for (int pair : pairs) {
+    const auto i = static_cast<std::size_t>(pair);
+    if (done == rule.pairs) break;
+    if (used[i] || used[i + 1]) continue;
+    used[i] = used[i + 1] = true;
+    share_group(layout, i, i + 2, similarity);
+    ++done;
+  }
+  if (done == rule.pairs) return {};
+  return fail(ErrorCode::kInvalidArgument, "the model has room for " + std::to_string(done) +
+                                               " pairs of like layers, not for " + std::to_string(rule.pairs));
+}
+
+void share_all(const FoldRule& rule, const ModelConfig& config, const LayerSimilarity& similarity,
+               std::vector<FoldedLayer>& layout) {
+  const auto kind = [&](std::size_t i) { return config.per_layer[static_cast<std::size_t>(layout[i].original)]; };
+  const std::size_t last = layout.size() - 1;
+  for (std::size_t begin = 1; begin < last;) {
+    std::size_t end = begin + 1;
+    while (end < last && end - begin < static_cast<std::size_t>(rule.share) && can_share(kind(begin), kind(end))) ++end;
+    share_group(layout, begin, end, similarity);
+    begin = end;
+  }
+}
+
+}  // namespace
+
+bool can_share(const LayerConfig& a, const LayerConfig& b) {
+  return a.heads == b.heads && a.kv_heads == b.kv_heads && a.feed_forward == b.feed_forward &&
+         a.sliding_window == b.sliding_window && a.rope_base == b.rope_base && a.rope_scale == b.rope_scale;
+}
+
+Result<std::vector<FoldedLayer>> choose_layout(
+    const FoldRule& rule, const ModelConfig& config, const LayerSimilarity& similarity, std::uint64_t seed,
+    const std::function<Result<double>(const std::vector<FoldedLayer>&)>& divergence_of) {
+  const int layers = similarity.layers;
+  const double wanted = rule.remove < 1 ? std::ceil(rule.remove * layers - 1e-9) : rule.remove;
+  if (wanted > layers - 2)
+    return fail(ErrorCode::kInvalidArgument, "of " + std::to_string(layers) + " layers " +
+                                                 std::to_string(static_cast<std::int64_t>(wanted)) +
+                                                 " cannot go: the first and the last stay");
+  Random random(seed);
+  KINGLET_TRY(const auto kept,
+              remove_layers(rule, static_cast<std::size_t>(wanted), similarity, random, divergence_of));
+  std::vector<FoldedLayer> layout = layout_of(kept);
+  if (rule.pairs > 0) {
+    KINGLET_CHECK(share_pairs(rule, config, similarity, random, layout));
+  } else if (rule.share > 1) {
+    share_all(rule, config, similarity, layout);
+  }
+  return layout;
+}
+
+}  // namespace kinglet
