@@ -42,12 +42,14 @@ Result<void> ModelLoader::configure() {
   }
   KINGLET_TRY(model_.config_, architecture->configure(checkpoint_.metadata()));
   const TensorInfo* embedding = checkpoint_.find("token_embd.weight");
-  if (embedding == nullptr || embedding->shape.size() != 2) {
+  KINGLET_TRY(const auto factored, find_factored(checkpoint_.metadata(), "token_embd.weight"));
+  if (!factored && (embedding == nullptr || embedding->shape.size() != 2)) {
     return fail(ErrorCode::kCorrupt, "token_embd.weight is missing or no matrix");
   }
-  model_.config_.vocabulary = embedding->rows();
-  if (embedding->rows() > limits::kVocabulary) {
-    return fail(ErrorCode::kCorrupt, "a vocabulary of " + std::to_string(embedding->rows()) + " tokens is too large");
+  model_.config_.vocabulary = factored ? factored->outputs : embedding->rows();
+  if (model_.config_.vocabulary > limits::kVocabulary) {
+    return fail(ErrorCode::kCorrupt,
+                "a vocabulary of " + std::to_string(model_.config_.vocabulary) + " tokens is too large");
   }
   return {};
 }

@@ -46,7 +46,7 @@ class Structure(unittest.TestCase):
         out = os.path.join(self.path, f"{self.count}.gguf")
         with open(recipe, "w", encoding="utf-8") as file:
             file.write("steps:\n" + "".join(f"  - {step}\n" for step in steps))
-        done = kinglet("shrink", source, "--recipe", recipe, "--text", self.text, "-o", out, *more, "--json", code=code)
+        done = kinglet("shrink", source, "--recipe", recipe, "--text", self.text, "-o", out, "--no-report", *more, "--json", code=code)
         return (out, json.loads(done.stdout)) if code == 0 else done.stderr
 
     def inspect(self, model):
