@@ -6,9 +6,7 @@
 
 #include "base/thread_pool.h"
 #include "base/try.h"
-#include "compress/memory_checkpoint.h"
-#include "compress/quantize/targets.h"
-#include "kinglet/factors.h"
+#include "compress/quantize/matrix_rounder.h"
 #include "tensor/kernels/elementwise.h"
 
 namespace kinglet {
@@ -55,23 +53,6 @@ void subtract(const Rows& from, const Rows& what, Rows& difference) {
   for (std::size_t i = 0; i < from.size(); ++i) difference[i] = from[i] - what[i];
 }
 
-/// Moments of the inputs of one stage, and what its outputs lack.
-struct StageSums {
-  StageSums(std::int64_t inputs, std::int64_t outputs, bool with_inputs, bool with_outputs) : moment(inputs) {
-    if (with_inputs) input_difference = std::make_unique<MomentSum>(inputs);
-    if (with_outputs) output_difference = std::make_unique<MomentSum>(outputs, inputs);
-  }
-  MomentSum moment;
-  std::unique_ptr<MomentSum> input_difference;   ///< sum of x_ours (x_source - x_ours)^T
-  std::unique_ptr<MomentSum> output_difference;  ///< sum of (y_source - y_ours) x_ours^T
-  InputSums inputs() const {
-    InputSums sums{.moment = moment.sum(), .input_difference = {}, .output_difference = {}};
-    if (input_difference) sums.input_difference = input_difference->sum();
-    if (output_difference) sums.output_difference = output_difference->sum();
-    return sums;
-  }
-};
-
 class Rounding final : public SequentialRounding {
  public:
   Result<void> open(const Checkpoint& source, std::vector<std::vector<TokenId>> windows, int threads);
@@ -105,18 +86,12 @@ class Rounding final : public SequentialRounding {
   void normed_input(const std::vector<Rows>& hidden, std::size_t window, const Vector& weight, const Vector& bias,
                     Rows& out) const;
   Result<bool> any_missing(int index, std::initializer_list<std::string_view> kinds, RoundedStore& store);
-  Result<void> take_finished(const std::string& name, const RoundedStore& store);
-  Result<void> round(const std::string& name, const StageSums& sums, RoundedStore& store);
-  Result<void> round_factors(const FactoredMatrix& matrix, const StageSums& sums, RoundedStore& store);
-  bool is_missing(const TensorInfo& tensor, const RoundedStore& store) const {
-    return plan_.contains(tensor.name) && !store.finished(tensor.name);
+  Result<void> take_finished(const std::string& name, const RoundedStore& store) {
+    return rounder_.take_finished(name, store);
   }
-  std::vector<const TensorInfo*> tensors_of(const std::string& name) const;
-  Result<std::vector<float>> values(const TensorInfo& tensor) const;
-  Result<std::vector<std::byte>> round_values(const TensorInfo& tensor, std::vector<float> goal,
-                                              std::span<const float> lacking, std::vector<float> moment,
-                                              RoundedStore& store);
-  Result<void> join(const FactoredMatrix& matrix, const RoundedStore& store);
+  Result<void> round(const std::string& name, const StageSums& sums, RoundedStore& store) {
+    return rounder_.round(name, sums, store);
+  }
   std::string matrix_name(int layer, std::string_view kind) const {
     return layer_matrix_name(source_->model().config().owner(layer), kind);
   }
@@ -126,6 +101,7 @@ class Rounding final : public SequentialRounding {
   std::size_t width_ = 0;
   TypePlan plan_;
   SequentialOptions options_;
+  MatrixRounder rounder_{source_, target_, plan_, options_};
   std::vector<Rows> source_in_, source_middle_, source_out_, in_, middle_, out_;
 };
 
@@ -265,57 +241,20 @@ Result<void> Rounding::layer(int index, RoundedStore& store) {
   return {};
 }
 
-/// The tensors of a matrix: itself, or its factors.
-std::vector<const TensorInfo*> Rounding::tensors_of(const std::string& name) const {
-  const Checkpoint& checkpoint = source_->checkpoint();
-  const auto factored = find_factored(checkpoint.metadata(), name);
-  if (factored && *factored) return factors_of(checkpoint, **factored);
-  const TensorInfo* tensor = checkpoint.find(name);
-  return tensor == nullptr ? std::vector<const TensorInfo*>() : std::vector{tensor};
-}
-
 /// Whether one of these matrices has to be made; puts those that an earlier run has made into their places.
 Result<bool> Rounding::any_missing(int index, std::initializer_list<std::string_view> kinds, RoundedStore& store) {
   bool missing = false;
   for (std::string_view kind : kinds) {
     const std::string name = matrix_name(index, kind);
     bool planned = false, all = true;
-    for (const TensorInfo* tensor : tensors_of(name)) {
+    for (const TensorInfo* tensor : rounder_.tensors_of(name)) {
       planned = planned || plan_.contains(tensor->name);
-      all = all && !is_missing(*tensor, store);
+      all = all && !rounder_.is_missing(*tensor, store);
     }
     if (planned && all) KINGLET_CHECK(take_finished(name, store));
     missing = missing || !all;
   }
   return missing;
-}
-
-Result<void> Rounding::take_finished(const std::string& name, const RoundedStore& store) {
-  KINGLET_TRY(const auto factored, find_factored(source_->checkpoint().metadata(), name));
-  if (factored) return join(*factored, store);
-  KINGLET_TRY(std::vector<std::byte> bytes, store.read(name));
-  KINGLET_TRY(auto packed,
-              pack_matrix(*plan_.at(name), source_->checkpoint().find(name)->shape, own_bytes(std::move(bytes))));
-  KINGLET_CHECK(target_->exchange(name, std::move(packed)));
-  return {};
-}
-
-/// Puts a product of what the store has, and of the source's other factors, into its place.
-Result<void> Rounding::join(const FactoredMatrix& matrix, const RoundedStore& store) {
-  const Checkpoint& source = source_->checkpoint();
-  MemoryCheckpoint joined(source.metadata());
-  for (const TensorInfo* factor : factors_of(source, matrix)) {
-    if (plan_.contains(factor->name)) {
-      KINGLET_TRY(std::vector<std::byte> bytes, store.read(factor->name));
-      joined.add(factor->name, *plan_.at(factor->name), factor->shape, own_bytes(std::move(bytes)));
-    } else {
-      KINGLET_TRY(TensorData data, source.data(*factor));
-      joined.add(factor->name, *factor->type, factor->shape, std::move(data));
-    }
-  }
-  KINGLET_TRY(auto packed, pack_matrix(joined, matrix.name));
-  KINGLET_CHECK(target_->exchange(matrix.name, std::move(packed)));
-  return {};
 }
 
 void Rounding::normed_input(const std::vector<Rows>& hidden, std::size_t window, const Vector& weight,
@@ -382,7 +321,7 @@ Result<void> Rounding::product(int index, TapPoint point, std::string_view kind,
   KINGLET_TRY(const bool missing, any_missing(index, {kind}, store));
   if (!missing) return {};
   const bool first_half = point == TapPoint::kAttended, linear = linear_residual();
-  const std::int64_t inputs = tensors_of(name).front()->columns();
+  const std::int64_t inputs = rounder_.tensors_of(name).front()->columns();
   const bool corrects = options_.correction != 0;
   StageSums sums(inputs, static_cast<std::int64_t>(width_), corrects && !linear, corrects && linear);
   std::vector<Rows> tapped(windows_.size());
@@ -418,86 +357,6 @@ Result<void> Rounding::product(int index, TapPoint point, std::string_view kind,
   };
   KINGLET_CHECK(pass(index, own));
   return round(name, sums, store);
-}
-
-Result<std::vector<float>> Rounding::values(const TensorInfo& tensor) const {
-  std::vector<float> values(static_cast<std::size_t>(tensor.elements()));
-  KINGLET_TRY(const TensorData data, source_->checkpoint().data(tensor));
-  tensor.type->decode(data.bytes.data(), values.size() / static_cast<std::size_t>(tensor.type->block_values),
-                      values.data());
-  return values;
-}
-
-/// `goal` moved by what lacks, rounded to the planned type and handed out; its bytes.
-Result<std::vector<std::byte>> Rounding::round_values(const TensorInfo& tensor, std::vector<float> goal,
-                                                      std::span<const float> lacking, std::vector<float> moment,
-                                                      RoundedStore& store) {
-  const std::int64_t rows = tensor.rows(), inputs = tensor.columns();
-  const auto n = static_cast<std::size_t>(inputs);
-  double mean = 0;
-  for (std::size_t i = 0; i < n; ++i) mean += moment[i * n + i] / static_cast<double>(n);
-  for (std::size_t i = 0; i < n; ++i) moment[i * n + i] += static_cast<float>(options_.damping * mean + 1e-12);
-  KINGLET_TRY(const MomentFactor factor, factorise(moment, inputs));
-  if (!lacking.empty()) add_correction(factor, lacking, options_.correction, source_->pool(), goal);
-  const auto round_to = [&](const BlockType& to) {
-    RoundedMatrix rounded{.name = tensor.name, .type = &to, .bytes = {}, .report = {}};
-    rounded.bytes.resize(static_cast<std::size_t>(rows) * to.row_bytes(static_cast<std::uint64_t>(inputs)));
-    rounded.report = round_compensated(to, goal, rows, inputs, moment, factor, options_.rounding, source_->pool(),
-                                       rounded.bytes.data());
-    return rounded;
-  };
-  if (const auto more = options_.beside.find(tensor.name); more != options_.beside.end()) {
-    for (const BlockType* each : more->second) KINGLET_CHECK(store.put(round_to(*each)));
-  }
-  RoundedMatrix rounded = round_to(*plan_.at(tensor.name));
-  std::vector<std::byte> bytes = rounded.bytes;
-  KINGLET_CHECK(store.put(std::move(rounded)));
-  return bytes;
-}
-
-Result<void> Rounding::round(const std::string& name, const StageSums& sums, RoundedStore& store) {
-  KINGLET_TRY(const auto factored, find_factored(source_->checkpoint().metadata(), name));
-  if (factored) return round_factors(*factored, sums, store);
-  const TensorInfo& tensor = *source_->checkpoint().find(name);
-  if (!is_missing(tensor, store)) return {};
-  KINGLET_TRY(std::vector<float> weights, values(tensor));
-  const std::vector<float> lacking = lacking_outputs(weights, tensor.columns(), sums.inputs(), source_->pool());
-  KINGLET_TRY(std::vector<std::byte> bytes,
-              round_values(tensor, std::move(weights), lacking, sums.moment.sum(), store));
-  KINGLET_TRY(auto packed, pack_matrix(*plan_.at(name), tensor.shape, own_bytes(std::move(bytes))));
-  KINGLET_CHECK(target_->exchange(name, std::move(packed)));
-  return {};
-}
-
-/// The second factor also makes up for the rounding of the first.
-Result<void> Rounding::round_factors(const FactoredMatrix& matrix, const StageSums& sums, RoundedStore& store) {
-  const std::vector<const TensorInfo*> factors = factors_of(source_->checkpoint(), matrix);
-  const bool missing =
-      std::any_of(factors.begin(), factors.end(), [&](const TensorInfo* factor) { return is_missing(*factor, store); });
-  if (!missing) return {};
-  const TensorInfo &first = *factors[0], &second = *factors[1];
-  KINGLET_TRY(const std::vector<float> encoder, values(first));
-  KINGLET_TRY(std::vector<float> decoder, values(second));
-  std::vector<float> rounded = encoder;
-  InputSums inputs = sums.inputs();
-  if (plan_.contains(first.name)) {
-    InputSums own{.moment = inputs.moment, .input_difference = inputs.input_difference, .output_difference = {}};
-    const std::vector<float> lacking = lacking_outputs(encoder, first.columns(), own, source_->pool());
-    std::vector<std::byte> bytes;
-    if (store.finished(first.name)) {
-      KINGLET_TRY(bytes, store.read(first.name));
-    } else {
-      KINGLET_TRY(bytes, round_values(first, encoder, lacking, sums.moment.sum(), store));
-    }
-    const BlockType& type = *plan_.at(first.name);
-    type.decode(bytes.data(), rounded.size() / static_cast<std::size_t>(type.block_values), rounded.data());
-  }
-  if (is_missing(second, store)) {
-    const SecondFactorSums inner =
-        second_factor_sums(encoder, rounded, decoder, first.columns(), first.rows(), inputs, source_->pool());
-    KINGLET_CHECK(round_values(second, std::move(decoder), inner.lacking, inner.moment, store));
-  }
-  return join(matrix, store);
 }
 
 }  // namespace
