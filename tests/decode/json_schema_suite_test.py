@@ -1,17 +1,15 @@
 """The official JSON-Schema-Test-Suite (draft 2020-12), as it travels in the source distribution of jsonschema 4.23.0."""
-import hashlib
 import json
 import os
 import subprocess
 import sys
-import tarfile
 import tempfile
 import unittest
 
+from source_archive import unpacked
+
 KINGLET = os.environ["KINGLET"]
 MAKE_TINY_MODEL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools", "make_tiny_model")
-FETCH_SDIST = os.path.join(os.path.dirname(MAKE_TINY_MODEL), "fetch_sdist")
-NAME = "jsonschema-4.23.0.tar.gz"
 SHA256 = "d71497fef26351a33265337fa77ffeb82423f3ea21283cd9467bb03999266bc4"
 FILES = ("additionalProperties allOf anchor anyOf boolean_schema const default defs dependentRequired dependentSchemas enum exclusiveMaximum "
          "exclusiveMinimum if-then-else infinite-loop-detection items maxItems maxLength maxProperties maximum minItems minLength minProperties "
@@ -23,19 +21,9 @@ REFUSED = ("unevaluatedProperties", "another document")
 
 def suite(folder):
     """The folder of the tests, or None where the network lacks them."""
-    archive = os.path.join(os.environ.get("KINGLET_TEST_DOWNLOADS", folder), NAME)
-    if not os.path.exists(archive):
-        archive = os.path.join(folder, NAME)
-        subprocess.run([sys.executable, FETCH_SDIST, "jsonschema", "4.23.0", SHA256, archive], check=False)
-    if not os.path.exists(archive):
-        return None
-    with open(archive, "rb") as file:
-        if hashlib.sha256(file.read()).hexdigest() != SHA256:
-            raise ValueError(f"{archive} is not {NAME}")
-    with tarfile.open(archive) as tar:
-        members = [m for m in tar.getmembers() if "/json/tests/draft2020-12/" in m.name and m.isfile()]
-        tar.extractall(folder, members)
-    return os.path.join(folder, "jsonschema-4.23.0", "json", "tests", "draft2020-12")
+    tests = os.path.join("json", "tests", "draft2020-12")
+    package = unpacked("jsonschema", "4.23.0", SHA256, folder, lambda name: f"/{tests}/" in name)
+    return package and os.path.join(package, tests)
 
 
 class JsonSchemaSuite(unittest.TestCase):

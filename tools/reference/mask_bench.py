@@ -83,8 +83,13 @@ class Vocabulary:
                                                               pre_tokenizers.ByteLevel(add_prefix_space=False)])
             made.decoder = decoders.ByteLevel()
         else:
+            # Pairs are merged in the order of what they become.
             scores = self.meta["tokenizer.ggml.scores"]
-            made = Tokenizer(models.Unigram([(piece, scores[i]) for piece, i in pieces.items()], unk_id=pieces.get("<unk>", 0), byte_fallback=True))
+            splits = [(scores[i], piece[:at], piece[at:]) for piece, i in pieces.items() for at in range(1, len(piece))
+                      if piece[:at] in pieces and piece[at:] in pieces]
+            splits.sort(key=lambda split: (-split[0], pieces[split[1]], pieces[split[2]]))
+            merges = [(left, right) for _, left, right in splits]
+            made = Tokenizer(models.BPE(vocab=pieces, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
             made.normalizer = normalizers.Replace(" ", "\u2581")
             made.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
         made.add_special_tokens([AddedToken(self.meta["tokenizer.ggml.tokens"][i], special=True) for i in self.special])
