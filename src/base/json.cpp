@@ -160,8 +160,8 @@ Result<Json> parse_json(std::string_view text, std::string_view place, const Jso
   bool ok = false;
   std::string thrown;
   try {
-    ok = Json::sax_parse(CountingIterator(text.data(), &seen), CountingIterator(text.data() + text.size(), &seen),
-                         &builder);
+    const char* const begin = text.data();
+    ok = Json::sax_parse(CountingIterator(begin, &seen), CountingIterator(begin + text.size(), &seen), &builder);
   } catch (const std::exception& error) {
     thrown = error.what();
   }

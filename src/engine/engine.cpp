@@ -43,7 +43,7 @@ class ModelEngine final : public Engine {
  private:
   ModelEngine(std::shared_ptr<const Model> model, EngineOptions options, Workspace workspace)
       : model_(std::move(model)),
-        options_(options),
+        options_(std::move(options)),
         rope_(model_->config()),
         workspace_(std::move(workspace)),
         skip_(width()) {}
@@ -387,7 +387,7 @@ Result<CacheType> parse_cache_type(std::string_view name) {
 }
 
 Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> model, EngineOptions options) {
-  return ModelEngine::create(std::move(model), options);
+  return ModelEngine::create(std::move(model), std::move(options));
 }
 
 Result<void> prefill(Engine& engine, Sequence& sequence, std::span<const TokenId> ids, int chunk, float* logits) {

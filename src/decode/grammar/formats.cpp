@@ -52,7 +52,7 @@ std::string uri_pattern(bool reference) {
                                 hex + ")*)(:\\d*)?";
   const std::string rest = "(\\?(" + chars + "|[/?])*)?(#(" + chars + "|[/?])*)?";
   const std::string absolute = "/(" + chars + "+(/" + chars + "*)*)?";
-  const std::string uri = "[A-Za-z][A-Za-z0-9+.-]*:(//" + authority + "(/" + chars + "*)*|" + absolute + "|" + chars +
+  std::string uri = "[A-Za-z][A-Za-z0-9+.-]*:(//" + authority + "(/" + chars + "*)*|" + absolute + "|" + chars +
                           "+(/" + chars + "*)*)?" + rest;
   if (!reference) return uri;
   return "(" + uri + "|(//" + authority + "(/" + chars + "*)*|" + absolute + "|" + no_colon + "+(/" + chars + "*)*)?" +
