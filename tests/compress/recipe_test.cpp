@@ -56,6 +56,7 @@ TEST(Recipe, ErrorsNameTheLine) {
   EXPECT_NE(error_of("to: 1\nto: 2\n").find("r.yaml:2: 'to' stands twice"), std::string::npos);
   EXPECT_NE(error_of("a: [1\nb: 2\n").find("r.yaml:2"), std::string::npos);
   EXPECT_NE(error_of("- 1\n").find("r.yaml:1: expected a recipe"), std::string::npos);
+  EXPECT_NE(error_of("to: 1\ntext: a\xff\n").find("r.yaml:2: a byte that is no UTF-8"), std::string::npos);
 }
 
 TEST(Recipe, RefusesWhatCouldUnfoldWithoutBound) {

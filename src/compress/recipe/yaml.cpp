@@ -1,9 +1,13 @@
 #include "compress/recipe/yaml.h"
 
+#include <utf8proc.h>
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
+#include <algorithm>
 #include <sstream>
+#include <string>
+#include <unordered_set>
 
 #include "base/try.h"
 
@@ -46,6 +50,20 @@ class Guard : public YAML::EventHandler {
   int values_ = 0, level_ = 0;
 };
 
+/// The first byte of `text` that is part of no UTF-8 character; its size where there is none. (What is no UTF-8 the
+/// library would write back as something else.)
+std::size_t ill_formed(std::string_view text) {
+  std::size_t at = 0;
+  while (at < text.size()) {
+    utf8proc_int32_t code = 0;
+    const utf8proc_ssize_t bytes = utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data() + at),
+                                                    static_cast<utf8proc_ssize_t>(text.size() - at), &code);
+    if (bytes <= 0) break;
+    at += static_cast<std::size_t>(bytes);
+  }
+  return at;
+}
+
 Result<RecipeNode> convert(const YAML::Node& from, std::string_view place) {
   RecipeNode node;
   node.line = from.Mark().line + 1;
@@ -59,16 +77,18 @@ Result<RecipeNode> convert(const YAML::Node& from, std::string_view place) {
     }
   } else if (from.IsMap()) {
     node.kind = RecipeNode::Kind::kMap;
+    std::unordered_set<std::string> seen;
     for (const auto& entry : from) {
       const int line = entry.first.Mark().line + 1;
       if (!entry.first.IsScalar())
         return fail(ErrorCode::kInvalidArgument, "expected a word before the colon", "", place_of(place, line));
-      if (node.find(entry.first.Scalar()))
+      if (!seen.insert(entry.first.Scalar()).second)
         return fail(ErrorCode::kInvalidArgument, "'" + entry.first.Scalar() + "' stands twice", "",
                     place_of(place, line));
       KINGLET_TRY(RecipeNode child, convert(entry.second, place));
       if (child.line <= 0 || child.kind == RecipeNode::Kind::kScalar) child.line = line;
-      node.set(entry.first.Scalar(), std::move(child));
+      node.keys.push_back(entry.first.Scalar());
+      node.items.push_back(std::move(child));
     }
   }
   return node;
@@ -102,6 +122,10 @@ std::string place_of(std::string_view place, int line) {
 
 Result<RecipeNode> parse_yaml(std::string_view text, std::string_view place) {
   if (text.size() > kMostBytes) return fail(ErrorCode::kExhausted, "more than 1 MiB", "", std::string(place));
+  if (const std::size_t at = ill_formed(text); at < text.size()) {
+    const auto line = std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n') + 1;
+    return fail(ErrorCode::kInvalidArgument, "a byte that is no UTF-8", "", place_of(place, static_cast<int>(line)));
+  }
   try {
     std::istringstream guarded{std::string(text)};
     YAML::Parser parser(guarded);

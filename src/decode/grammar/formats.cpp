@@ -52,8 +52,8 @@ std::string uri_pattern(bool reference) {
                                 hex + ")*)(:\\d*)?";
   const std::string rest = "(\\?(" + chars + "|[/?])*)?(#(" + chars + "|[/?])*)?";
   const std::string absolute = "/(" + chars + "+(/" + chars + "*)*)?";
-  std::string uri = "[A-Za-z][A-Za-z0-9+.-]*:(//" + authority + "(/" + chars + "*)*|" + absolute + "|" + chars +
-                          "+(/" + chars + "*)*)?" + rest;
+  std::string uri = "[A-Za-z][A-Za-z0-9+.-]*:(//" + authority + "(/" + chars + "*)*|" + absolute + "|" + chars + "+(/" +
+                    chars + "*)*)?" + rest;
   if (!reference) return uri;
   return "(" + uri + "|(//" + authority + "(/" + chars + "*)*|" + absolute + "|" + no_colon + "+(/" + chars + "*)*)?" +
          rest + ")";
