@@ -20,4 +20,9 @@ Result<std::vector<int>> layer_map(const Metadata& metadata, std::int64_t layers
 /// A map of layers to themselves takes the key away.
 void set_layer_map(Metadata& metadata, const std::vector<int>& map);
 
+/// The numbers that a model's layers had in the model that it was made of, where layers were left out; the key is not
+/// trusted: the layers themselves where it is absent or does not fit.
+inline constexpr std::string_view kOriginalLayersKey = "kinglet.layers.original";
+std::vector<int> original_layers(const Metadata& metadata, std::int64_t layers);
+
 }  // namespace kinglet

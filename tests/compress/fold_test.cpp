@@ -112,6 +112,21 @@ TEST(ChooseLayers, PairsTheMostAlike) {
   EXPECT_FALSE(layout({.pairs = 4}));
 }
 
+TEST(ChooseLayers, PairsByWhatTheAnswersLose) {
+  const auto divergence = [](const std::vector<FoldedLayer>& layers) -> Result<double> {
+    for (std::size_t i = 0; i + 1 < layers.size(); ++i) {
+      if (layers[i + 1].owner == static_cast<int>(i))
+        return (i == 4 ? 1.0 : 2.0 + static_cast<double>(i)) - (layers[i].donor == static_cast<int>(i) ? 0 : 0.5);
+    }
+    return 100.0;
+  };
+  const auto made =
+      choose_layout({.pairs = 2, .divergence = true}, config(), similarity(kInfluences), 1, divergence).value();
+  EXPECT_EQ(made[5].owner, 4);
+  EXPECT_EQ(made[4].donor, 5);
+  EXPECT_EQ(made[2].owner, 1);
+}
+
 TEST(FoldedCheckpoint, TakesVectorsFromTheLayerAndMatricesFromTheDonor) {
   const auto source = test::make_tiny_checkpoint({.architecture = "qwen2", .layers = 4});
   auto folded = FoldedCheckpoint::create(*source, {{0, 0, 0}, {2, 3, 1}, {3, 3, 1}}).value();

@@ -31,7 +31,7 @@ constexpr PassOption kOptions[] = {
      .max = 10000},
     {.name = "by",
      .kind = PassOptionKind::kChoice,
-     .help = "Which go: those that change their input least, or one by one those whose loss changes the answers least",
+     .help = "What goes or pairs: what changes hidden rows least, or, one by one, what changes the answers least",
      .fallback = "influence",
      .choices = kBy},
     {.name = "share",
@@ -124,7 +124,7 @@ class Fold final : public Pass {
       if (!stays[static_cast<std::size_t>(layer)]) gone += (gone.empty() ? "" : ", ") + std::to_string(layer);
     if (!gone.empty()) plan_.notes.push_back("layers left out: " + gone);
     if (!shared.empty()) plan_.notes.push_back("layers that use another's matrices: " + shared);
-    if (!gone.empty()) plan_.metadata.set_integers("kinglet.layers.original", std::move(originals));
+    if (!gone.empty()) plan_.metadata.set_integers(kOriginalLayersKey, std::move(originals));
   }
 
   Result<std::vector<FoldedLayer>> chosen(PassContext& context) {

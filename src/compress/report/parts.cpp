@@ -8,6 +8,7 @@
 #include "base/try.h"
 #include "decode/prompt.h"
 #include "kinglet/generate.h"
+#include "kinglet/layer_map.h"
 #include "kinglet/pass.h"
 #include "measure/embedding.h"
 
@@ -94,10 +95,14 @@ Result<std::vector<double>> weight_errors(const std::string& path, const std::st
   KINGLET_TRY(const auto model, open_checkpoint(path));
   KINGLET_TRY(const auto reference, open_checkpoint(reference_path));
   const int layers = layer_count(*model);
+  const std::vector<int> originals = original_layers(model->metadata(), layers);
   std::vector<double> errors(static_cast<std::size_t>(layers)), sums(errors.size());
   for (const TensorInfo& info : model->tensors()) {
-    const TensorInfo* other = reference->find(info.name);
     const int block = tensor_block(info.name, layers);
+    std::string name = info.name;
+    if (block >= 1 && block <= layers)
+      name = "blk." + std::to_string(originals[static_cast<std::size_t>(block - 1)]) + name.substr(name.find('.', 4));
+    const TensorInfo* other = reference->find(name);
     if (!other || block < 1 || block > layers || other->shape != info.shape || info.shape.size() < 2 ||
         !info.type->decode || !other->type->decode)
       continue;
@@ -126,10 +131,11 @@ Result<std::vector<double>> hidden_errors(Engine& model, Engine& reference, std:
   ForwardHooks keep;
   keep.after_layer = [&](int, std::span<float> hidden) { kept.emplace_back(hidden.begin(), hidden.end()); };
   KINGLET_CHECK(run(reference, keep));
+  const std::vector<int> originals = original_layers(model.model().metadata(), config.layers);
   std::vector<double> errors(layers);
   ForwardHooks compare;
   compare.after_layer = [&](int layer, std::span<float> hidden) {
-    const auto at = static_cast<std::size_t>(layer);
+    const auto place = static_cast<std::size_t>(layer), at = static_cast<std::size_t>(originals[place]);
     if (at >= kept.size() || kept[at].size() != hidden.size()) return;
     double error = 0, sum = 0;
     for (std::size_t i = 0; i < hidden.size(); ++i) {
@@ -137,7 +143,7 @@ Result<std::vector<double>> hidden_errors(Engine& model, Engine& reference, std:
       error += difference * difference;
       sum += static_cast<double>(kept[at][i]) * kept[at][i];
     }
-    errors[at] = sum > 0 ? error / sum : 0;
+    errors[place] = sum > 0 ? error / sum : 0;
   };
   KINGLET_CHECK(run(model, compare));
   return errors;

@@ -23,15 +23,15 @@ std::vector<FoldedLayer> layout_of(const std::vector<int>& kept) {
   return layout;
 }
 
-void shuffle(std::vector<int>& list, Random& random) {
+template <typename T>
+void shuffle(std::vector<T>& list, Random& random) {
   for (std::size_t i = list.size(); i > 1; --i)
     std::swap(list[i - 1], list[static_cast<std::size_t>(random.next() % i)]);
 }
 
 /// The layers that stay, without the `count` that matter least.
-Result<std::vector<int>> remove_layers(
-    const FoldRule& rule, std::size_t count, const LayerSimilarity& similarity, Random& random,
-    const std::function<Result<double>(const std::vector<FoldedLayer>&)>& divergence_of) {
+Result<std::vector<int>> remove_layers(const FoldRule& rule, std::size_t count, const LayerSimilarity& similarity,
+                                       Random& random, const DivergenceOf& divergence_of) {
   std::vector<int> kept(static_cast<std::size_t>(similarity.layers));
   for (std::size_t i = 0; i < kept.size(); ++i) kept[i] = static_cast<int>(i);
   if (!rule.divergence || rule.random) {
@@ -62,37 +62,62 @@ Result<std::vector<int>> remove_layers(
   return kept;
 }
 
-/// Members begin..end of the layout multiply with the matrices of the one that changes its input most.
-void share_group(std::vector<FoldedLayer>& layout, std::size_t begin, std::size_t end,
-                 const LayerSimilarity& similarity) {
-  std::size_t donor = begin;
-  for (std::size_t i = begin; i < end; ++i)
-    if (similarity.influence(layout[i].original) > similarity.influence(layout[donor].original)) donor = i;
+/// Members begin..end of the layout multiply with the donor's matrices.
+void share_group(std::vector<FoldedLayer>& layout, std::size_t begin, std::size_t end, std::size_t donor) {
   const int original = layout[donor].original;
   for (std::size_t i = begin; i < end; ++i) layout[i].donor = original, layout[i].owner = static_cast<int>(begin);
 }
 
-Result<void> share_pairs(const FoldRule& rule, const ModelConfig& config, const LayerSimilarity& similarity,
-                         Random& random, std::vector<FoldedLayer>& layout) {
+std::size_t most_influential(const std::vector<FoldedLayer>& layout, std::size_t begin, std::size_t end,
+                             const LayerSimilarity& similarity) {
+  std::size_t best = begin;
+  for (std::size_t i = begin; i < end; ++i)
+    if (similarity.influence(layout[i].original) > similarity.influence(layout[best].original)) best = i;
+  return best;
+}
+
+/// Two neighbours that may share.
+struct Pair {
+  std::size_t first, donor;
+  double cost;  ///< how unlike they are, or what the answers lose
+};
+
+Result<std::vector<Pair>> list_pairs(const FoldRule& rule, const ModelConfig& config, const LayerSimilarity& similarity,
+                                     const std::vector<FoldedLayer>& layout, const DivergenceOf& divergence_of) {
   const auto kind = [&](std::size_t i) { return config.per_layer[static_cast<std::size_t>(layout[i].original)]; };
-  std::vector<int> pairs;  // the first of each
-  for (std::size_t i = 1; i + 2 < layout.size(); ++i)
-    if (can_share(kind(i), kind(i + 1))) pairs.push_back(static_cast<int>(i));
-  const auto alike = [&](int i) {
-    const auto first = static_cast<std::size_t>(i);
-    return similarity.at(layout[first].original + 1, layout[first + 1].original + 1);
-  };
+  std::vector<Pair> pairs;
+  for (std::size_t i = 1; i + 2 < layout.size(); ++i) {
+    if (!can_share(kind(i), kind(i + 1))) continue;
+    if (!rule.divergence || rule.random) {
+      pairs.push_back({i, most_influential(layout, i, i + 2, similarity),
+                       -similarity.at(layout[i].original + 1, layout[i + 1].original + 1)});
+      continue;
+    }
+    Pair best{i, i, 0};
+    for (std::size_t donor : {i, i + 1}) {
+      std::vector<FoldedLayer> shared = layout;
+      share_group(shared, i, i + 2, donor);
+      KINGLET_TRY(const double divergence, divergence_of(shared));
+      if (donor == i || divergence < best.cost) best = {i, donor, divergence};
+    }
+    pairs.push_back(best);
+  }
+  return pairs;
+}
+
+Result<void> share_pairs(const FoldRule& rule, const ModelConfig& config, const LayerSimilarity& similarity,
+                         Random& random, const DivergenceOf& divergence_of, std::vector<FoldedLayer>& layout) {
+  KINGLET_TRY(std::vector<Pair> pairs, list_pairs(rule, config, similarity, layout, divergence_of));
   std::sort(pairs.begin(), pairs.end(),
-            [&](int a, int b) { return alike(a) != alike(b) ? alike(a) > alike(b) : a < b; });
+            [](const Pair& a, const Pair& b) { return a.cost != b.cost ? a.cost < b.cost : a.first < b.first; });
   if (rule.random) shuffle(pairs, random);
   std::vector<bool> used(layout.size(), false);
   std::int64_t done = 0;
-  for (int pair : pairs) {
-    const auto i = static_cast<std::size_t>(pair);
+  for (const Pair& pair : pairs) {
     if (done == rule.pairs) break;
-    if (used[i] || used[i + 1]) continue;
-    used[i] = used[i + 1] = true;
-    share_group(layout, i, i + 2, similarity);
+    if (used[pair.first] || used[pair.first + 1]) continue;
+    used[pair.first] = used[pair.first + 1] = true;
+    share_group(layout, pair.first, pair.first + 2, pair.donor);
     ++done;
   }
   if (done == rule.pairs) return {};
@@ -107,7 +132,7 @@ void share_all(const FoldRule& rule, const ModelConfig& config, const LayerSimil
   for (std::size_t begin = 1; begin < last;) {
     std::size_t end = begin + 1;
     while (end < last && end - begin < static_cast<std::size_t>(rule.share) && can_share(kind(begin), kind(end))) ++end;
-    share_group(layout, begin, end, similarity);
+    share_group(layout, begin, end, most_influential(layout, begin, end, similarity));
     begin = end;
   }
 }
@@ -119,9 +144,9 @@ bool can_share(const LayerConfig& a, const LayerConfig& b) {
          a.sliding_window == b.sliding_window && a.rope_base == b.rope_base && a.rope_scale == b.rope_scale;
 }
 
-Result<std::vector<FoldedLayer>> choose_layout(
-    const FoldRule& rule, const ModelConfig& config, const LayerSimilarity& similarity, std::uint64_t seed,
-    const std::function<Result<double>(const std::vector<FoldedLayer>&)>& divergence_of) {
+Result<std::vector<FoldedLayer>> choose_layout(const FoldRule& rule, const ModelConfig& config,
+                                               const LayerSimilarity& similarity, std::uint64_t seed,
+                                               const DivergenceOf& divergence_of) {
   const int layers = similarity.layers;
   const double wanted = rule.remove < 1 ? std::ceil(rule.remove * layers - 1e-9) : rule.remove;
   if (wanted > layers - 2)
@@ -133,7 +158,7 @@ Result<std::vector<FoldedLayer>> choose_layout(
               remove_layers(rule, static_cast<std::size_t>(wanted), similarity, random, divergence_of));
   std::vector<FoldedLayer> layout = layout_of(kept);
   if (rule.pairs > 0) {
-    KINGLET_CHECK(share_pairs(rule, config, similarity, random, layout));
+    KINGLET_CHECK(share_pairs(rule, config, similarity, random, divergence_of, layout));
   } else if (rule.share > 1) {
     share_all(rule, config, similarity, layout);
   }

@@ -3,6 +3,7 @@
 #include <numeric>
 #include <string>
 
+#include "base/limits.h"
 #include "base/try.h"
 #include "model/format/validate.h"
 
@@ -35,6 +36,17 @@ void set_layer_map(Metadata& metadata, const std::vector<int>& map) {
   for (std::size_t layer = 0; layer < map.size(); ++layer) shares = shares || map[layer] != static_cast<int>(layer);
   if (!shares) return metadata.erase(kLayerMapKey);
   metadata.set_integers(kLayerMapKey, {map.begin(), map.end()});
+}
+
+std::vector<int> original_layers(const Metadata& metadata, std::int64_t layers) {
+  std::vector<int> originals(static_cast<std::size_t>(layers));
+  std::iota(originals.begin(), originals.end(), 0);
+  const auto given = metadata.integers(kOriginalLayersKey);
+  if (!given || *given == nullptr || (*given)->size() != originals.size()) return originals;
+  for (std::int64_t layer : **given)
+    if (layer < 0 || layer > limits::kLayers) return originals;
+  originals.assign((*given)->begin(), (*given)->end());
+  return originals;
 }
 
 }  // namespace kinglet
