@@ -47,6 +47,8 @@ struct Disagreement {
 
 /// Kullback-Leibler divergence D(reference || model) in nats over the scored tokens.
 struct Divergence {
+  /// The standard error is that between tokens, or between windows (eight or more) where that is larger: the tokens of
+  /// one window are alike.
   double mean = 0, standard_error = 0, median = 0, p99 = 0, max = 0;
   double top1_agreement = 0;  ///< share of places where both have the same best token
   double reference_nll = 0;

@@ -145,6 +145,9 @@ Result<PassPlan> copying_plan(const PassContext& context);
 /// pieces; kCorrupt where values are not finite).
 Result<void> copy_tensor(PassContext& context, const PassPlan::Tensor& tensor, TensorSink& sink);
 
+/// The most memory that copying and plain rounding take beside the mapped source, with the program itself.
+std::uint64_t streaming_memory(const ThreadPool& pool);
+
 /// SHA-256, hexadecimal: of the file where the checkpoint is one GGUF file (so the same as the store's), otherwise over
 /// the metadata and all tensors. kCancelled where `go_on` (bytes done) answers false.
 Result<std::string> checkpoint_digest(const Checkpoint& checkpoint,

@@ -43,6 +43,9 @@ struct ShrinkPlan {
   double predicted_kl = 0;         ///< with plain rounding, by the planner; 0: not known (gptq has less)
   std::uint64_t memory_bytes = 0;  ///< predicted peak beside the mapped source
   double seconds = 0;              ///< predicted work; 0: not known
+  /// Predicted decode speed of source (measured) and result, from the times of matrices of their types on this machine;
+  /// by plan_shrink alone, 0: not known
+  double source_tokens_per_second = 0, tokens_per_second = 0;
   std::vector<ShrunkTensor> tensors;
   std::vector<std::string> notes;
 };

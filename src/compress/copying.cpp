@@ -87,6 +87,11 @@ Result<void> copy_tensor(PassContext& context, const PassPlan::Tensor& tensor, T
   return sink.end();
 }
 
+std::uint64_t streaming_memory(const ThreadPool& pool) {
+  constexpr std::uint64_t kProgram = 48 << 20, kThread = 4 << 20;  // stream_tensor's pieces: values, read back, written
+  return kProgram + kThread * static_cast<std::uint64_t>(pool.size());
+}
+
 Result<std::string> checkpoint_digest(const Checkpoint& checkpoint, const std::function<bool(std::uint64_t)>& go_on) {
   const std::string path(checkpoint.path());
   if (checkpoint.format() == "gguf" && file_exists(path)) {

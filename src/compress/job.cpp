@@ -28,7 +28,7 @@ struct Step {
 
 /// Replaces the step by one with every choice made; what an earlier run chose is read from `work` (null: a dry run).
 Result<void> choose(const Job& job, const Recipe& recipe, RecipeStep& step, std::size_t index, PassContext& context,
-                    const Folder* work, double& loss) {
+                    const Folder* work, const TimeLimit* limit, double& loss) {
   if (!needs_plan(recipe, step)) return {};
   const std::string name = "step" + std::to_string(index) + ".yaml";
   if (work) {
@@ -41,7 +41,7 @@ Result<void> choose(const Job& job, const Recipe& recipe, RecipeStep& step, std:
     }
   }
   context.progress = [&job](double share) { job.progress("planning", static_cast<std::uint64_t>(share * 1000), 1000); };
-  KINGLET_TRY(PlannedStep planned, plan_step(context, recipe, step));
+  KINGLET_TRY(PlannedStep planned, plan_step(context, recipe, step, limit));
   step = std::move(planned.step);
   loss = planned.loss;
   if (!work) return {};
@@ -51,22 +51,11 @@ Result<void> choose(const Job& job, const Recipe& recipe, RecipeStep& step, std:
 }
 
 Result<std::unique_ptr<Step>> begin_step(const Job& job, Recipe& recipe, std::size_t index, const Checkpoint& from,
-                                         const Folder* work) {
+                                         const Folder* work, const TimeLimit* limit) {
   auto step = std::make_unique<Step>();
   PassContext& context = step->context;
-  const std::string work_folder = work ? work->path() : "";
-  context.source = &from;
-  context.recipe = &recipe;
-  context.source_digest = index == 0 ? job.digest : sha256(job.digest + std::to_string(index)).hex();
-  context.text = job.text;
-  context.seed = recipe.seed;
-  context.pool = job.pool.get();
-  context.memory_bytes = job.memory;
-  context.work_folder = work_folder;
-  context.cache_folder = job.options.cache_folder.empty() ? work_folder : job.options.cache_folder;
-  context.cancelled = [&job] { return job.cancelled(); };
-  context.note = [&job](std::string_view text) { job.note(text); };
-  KINGLET_CHECK(choose(job, recipe, recipe.steps[index], index, context, work, step->loss));
+  context = context_of(job, recipe, from, index, work ? work->path() : "");
+  KINGLET_CHECK(choose(job, recipe, recipe.steps[index], index, context, work, limit, step->loss));
   context.progress = [](double) {};
   const RecipeStep& said = recipe.steps[index];
   KINGLET_TRY(const PassOptions options, pass_options(said, recipe.place));
@@ -105,6 +94,16 @@ void add_step(const Step& step, ShrinkPlan& plan) {
   plan.notes.insert(plan.notes.end(), step.plan.notes.begin(), step.plan.notes.end());
 }
 
+/// What the next step holds at once must fit.
+Result<void> check_memory(const Job& job, const Step& step, const std::string& pass) {
+  const std::uint64_t allowed = job.options.memory_bytes ? job.options.memory_bytes : available_memory();
+  if (allowed == 0 || step.plan.memory_bytes <= allowed) return {};
+  return fail(ErrorCode::kExhausted,
+              pass + " needs about " + std::to_string(step.plan.memory_bytes) + " bytes of memory here, and " +
+                  std::to_string(allowed) + " may be used",
+              "The pass quantize needs little: steps: [quantize] in a recipe, or --type T.");
+}
+
 Result<void> check_disk(const std::string& folder, std::uint64_t bytes) {
   // Finished tensors and the file that is joined from them stand side by side for a moment.
   const auto free = free_space(folder);
@@ -141,6 +140,24 @@ Result<void> run_blocks(const Job& job, Step& step, StepStore& store, const std:
 }
 
 }  // namespace
+
+PassContext context_of(const Job& job, const Recipe& recipe, const Checkpoint& from, std::size_t index,
+                       const std::string& work_folder) {
+  PassContext context;
+  context.source = &from;
+  context.recipe = &recipe;
+  context.source_digest = index == 0 ? job.digest : sha256(job.digest + std::to_string(index)).hex();
+  context.text = job.text;
+  context.seed = recipe.seed;
+  context.pool = job.pool.get();
+  context.memory_bytes = job.memory;
+  context.work_folder = work_folder;
+  context.cache_folder = job.options.cache_folder.empty() ? work_folder : job.options.cache_folder;
+  context.cancelled = [&job] { return job.cancelled(); };
+  context.note = [&job](std::string_view text) { job.note(text); };
+  context.progress = [](double) {};
+  return context;
+}
 
 Result<Job> prepare_job(const ShrinkOptions& options) {
   Job job(options);
@@ -195,13 +212,13 @@ ShrinkPlan empty_plan(const Job& job) {
   return plan;
 }
 
-Result<ShrinkPlan> plan_recipe(const Job& job, const Recipe& asked) {
+Result<ShrinkPlan> plan_recipe(const Job& job, const Recipe& asked, const TimeLimit* limit) {
   ShrinkPlan plan = empty_plan(job);
   plan.recipe = asked;
   std::unique_ptr<PlannedCheckpoint> before;
   for (std::size_t i = 0; i < asked.steps.size(); ++i) {
     const Checkpoint& from = before ? static_cast<const Checkpoint&>(*before) : *job.source;
-    KINGLET_TRY(const auto step, begin_step(job, plan.recipe, i, from, nullptr));
+    KINGLET_TRY(const auto step, begin_step(job, plan.recipe, i, from, nullptr, limit));
     add_step(*step, plan);
     describe(job, *step, plan);
     auto after = std::make_unique<PlannedCheckpoint>(step->plan.metadata, infos_of(step->plan));
@@ -210,7 +227,7 @@ Result<ShrinkPlan> plan_recipe(const Job& job, const Recipe& asked) {
   return plan;
 }
 
-Result<ShrinkPlan> run_recipe(const Job& job, const Recipe& asked, const Folder& folder) {
+Result<ShrinkPlan> run_recipe(const Job& job, const Recipe& asked, const Folder& folder, const TimeLimit* limit) {
   ShrinkPlan plan = empty_plan(job);
   plan.recipe = asked;
   KINGLET_CHECK(make_folders(folder.path()));
@@ -218,10 +235,11 @@ Result<ShrinkPlan> run_recipe(const Job& job, const Recipe& asked, const Folder&
   for (std::size_t i = 0; i < asked.steps.size(); ++i) {
     const bool last = i + 1 == asked.steps.size();
     const std::string joined = folder.file(last ? "model.gguf" : "step" + std::to_string(i) + ".gguf");
-    KINGLET_TRY(const auto step, begin_step(job, plan.recipe, i, before ? *before : *job.source, &folder));
+    KINGLET_TRY(const auto step, begin_step(job, plan.recipe, i, before ? *before : *job.source, &folder, limit));
     add_step(*step, plan);
     describe(job, *step, plan);
     if (!file_exists(joined)) {
+      KINGLET_CHECK(check_memory(job, *step, asked.steps[i].pass));
       KINGLET_CHECK(check_disk(folder.path(), plan.bytes));
       KINGLET_TRY(const auto store, StepStore::open(folder, static_cast<int>(i), step->plan));
       KINGLET_CHECK(run_blocks(job, *step, *store, asked.steps[i].pass));

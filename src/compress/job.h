@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/thread_pool.h"
+#include "compress/plan/planner.h"
 #include "compress/work_folder.h"
 #include "kinglet/pass.h"
 #include "kinglet/shrink.h"
@@ -42,11 +43,16 @@ std::string job_key(const Job& job);
 /// The source as it is, nothing done yet.
 ShrinkPlan empty_plan(const Job& job);
 
-/// Plans every step of a recipe without writing.
-Result<ShrinkPlan> plan_recipe(const Job& job, const Recipe& recipe);
+/// Plans every step of a recipe without writing. A time limit counts for the steps whose types are chosen.
+Result<ShrinkPlan> plan_recipe(const Job& job, const Recipe& recipe, const TimeLimit* limit = nullptr);
 
 /// Runs every step of a recipe and joins the last one's tensors to folder/model.gguf; what `folder` already has is not
 /// made again.
-Result<ShrinkPlan> run_recipe(const Job& job, const Recipe& recipe, const Folder& folder);
+Result<ShrinkPlan> run_recipe(const Job& job, const Recipe& recipe, const Folder& folder,
+                              const TimeLimit* limit = nullptr);
+
+/// What a pass is given to work on `from`, the source or what an earlier step made of it. `work_folder` may be "".
+PassContext context_of(const Job& job, const Recipe& recipe, const Checkpoint& from, std::size_t index,
+                       const std::string& work_folder);
 
 }  // namespace kinglet

@@ -86,18 +86,33 @@ Result<ShrinkPlan> run_targets(const Job& job, const Folder& folder, std::vector
   // No larger than the source; as large as that allows where only quality or speed count.
   std::uint64_t most = job.source->file_bytes();
   if (recipe.to_bytes) most = std::min(most, *recipe.to_bytes);
+  SpeedModel model;
+  TimeLimit limit;
+  const TimeLimit* limited = nullptr;
   if (recipe.speed) {
-    KINGLET_TRY(const Tries tries, size_for_speed(job, folder, *recipe.speed, most));
-    most = tries.chosen;
     recipe.to_bytes = most;
-    recipe.speed.reset();
+    KINGLET_TRY(model, speed_model_of(job, folder));
+    KINGLET_TRY(const SpeedTries tries, limit_for_speed(job, folder, model, recipe));
     attempts = tries.attempts;
+    limit = {&model, tries.seconds};
+    limited = &limit;
   }
-  if (!recipe.max_kl) return run_recipe(job, recipe, folder);
+  if (!recipe.max_kl) return run_recipe(job, recipe, folder, limited);
   ShrinkPlan plan;
-  KINGLET_TRY(const Tries tries, run_for_quality(job, recipe, folder, *recipe.max_kl, most, plan));
+  KINGLET_TRY(const Tries tries, run_for_quality(job, recipe, folder, *recipe.max_kl, most, limited, plan));
   attempts.insert(attempts.end(), tries.attempts.begin(), tries.attempts.end());
   return plan;
+}
+
+/// Tokens a second of source and result, where every type of the result was timed.
+void predict_speed(const SpeedModel& model, ShrinkPlan& plan) {
+  std::vector<TensorInfo> infos;
+  for (const ShrunkTensor& tensor : plan.tensors)
+    infos.push_back({tensor.name, find_block_type(tensor.to), tensor.shape, tensor.bytes});
+  const double seconds = model.seconds(infos);
+  if (model.source_seconds <= 0 || seconds <= 0) return;
+  plan.source_tokens_per_second = 1 / model.source_seconds;
+  plan.tokens_per_second = 1 / seconds;
 }
 
 }  // namespace
@@ -107,13 +122,20 @@ Result<ShrinkPlan> plan_shrink(const ShrinkOptions& options) {
   Recipe recipe = job.recipe;
   std::string note;
   if (recipe.max_kl || recipe.speed) {
-    std::uint64_t guess = job.source->file_bytes();
-    if (recipe.speed) guess = static_cast<std::uint64_t>(static_cast<double>(guess) / *recipe.speed);
-    if (recipe.max_kl) guess = std::min(guess, first_size_for_kl(job, *recipe.max_kl));
-    recipe.to_bytes = std::min(guess, recipe.to_bytes.value_or(guess));
+    if (recipe.max_kl) {
+      const std::uint64_t guess = std::min(job.source->file_bytes(), first_size_for_kl(job, *recipe.max_kl));
+      recipe.to_bytes = std::min(guess, recipe.to_bytes.value_or(guess));
+    }
     note = "the first size that would be tried: quality and speed are measured";
   }
-  KINGLET_TRY(ShrinkPlan plan, plan_recipe(job, recipe));
+  auto model = speed_model_of(job, Folder(""));
+  TimeLimit limit;
+  if (recipe.speed) recipe.to_bytes = std::min(job.source->file_bytes(), recipe.to_bytes.value_or(UINT64_MAX));
+  if (model && recipe.speed) limit = {&*model, first_limit(*model, *recipe.speed)};
+  if (!model && (recipe.speed || model.error().code == ErrorCode::kCancelled))
+    return tl::unexpected(std::move(model).error());
+  KINGLET_TRY(ShrinkPlan plan, plan_recipe(job, recipe, recipe.speed ? &limit : nullptr));
+  if (model) predict_speed(*model, plan);
   if (!note.empty()) plan.notes.push_back(note);
   return plan;
 }

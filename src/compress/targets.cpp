@@ -20,6 +20,14 @@ constexpr double kNats = 1.35;  // what a bit a weight less costs in log(KL), cl
 
 double parameters_of(const Job& job) { return static_cast<double>(count_bits(job.source->tensors()).parameters); }
 
+/// A recipe whose quality is measured elsewhere.
+Recipe at_size(const Recipe& recipe, std::uint64_t bytes) {
+  Recipe sized = recipe;
+  sized.to_bytes = bytes;
+  sized.max_kl.reset();
+  return sized;
+}
+
 /// The attempts so far, read and written as a whole.
 class Journal {
  public:
@@ -36,6 +44,7 @@ class Journal {
       attempt.bytes = entry.value("bytes", std::uint64_t{0});
       attempt.kl = entry.value("kl", 0.0);
       attempt.kl_upper = entry.value("kl_upper", 0.0);
+      attempt.seconds = entry.value("seconds", 0.0);
       attempt.speed = entry.value("speed", 0.0);
       attempts.push_back(attempt);
     }
@@ -49,6 +58,7 @@ class Journal {
                        {"bytes", each.bytes},
                        {"kl", each.kl},
                        {"kl_upper", each.kl_upper},
+                       {"seconds", each.seconds},
                        {"speed", each.speed}});
     return folder_.write(name_, dump_json(value, 1));
   }
@@ -59,14 +69,6 @@ class Journal {
   const Folder& folder_;
   std::string name_;
 };
-
-Recipe at_size(const Recipe& recipe, std::uint64_t bytes) {
-  Recipe sized = recipe;
-  sized.to_bytes = bytes;
-  sized.max_kl.reset();
-  sized.speed.reset();
-  return sized;
-}
 
 /// The decode speed of a file as a multiple of the source's, in turns.
 Result<double> relative_speed(const Job& job, const std::string& path) {
@@ -130,23 +132,65 @@ std::uint64_t first_size_for_kl(const Job& job, double kl) {
   return static_cast<std::uint64_t>(parameters_of(job) * bits / 8);
 }
 
-Result<Tries> size_for_speed(const Job& job, const Folder& folder, double speed, std::uint64_t most_bytes) {
+Result<SpeedModel> speed_model_of(const Job& job, const Folder& folder) {
+  const std::string name = "times.json";
+  SpeedModel model;
+  std::string text;
+  if (!folder.path().empty()) {
+    KINGLET_TRY(text, folder.read(name));
+  }
+  if (!text.empty()) {
+    KINGLET_TRY(const Json value, parse_json(text, folder.file(name)));
+    if (!value.is_object() || !value.contains("types"))
+      return fail(ErrorCode::kCorrupt, "expected times", "", folder.file(name));
+    model.source_seconds = value.value("source_seconds", 0.0);
+    model.scale = value.value("scale", 1.0);
+    model.other_seconds = value.value("other_seconds", 0.0);
+    KINGLET_TRY(model.times, TypeTimes::parse(dump_json(value["types"]), folder.file(name)));
+    return model;
+  }
+  TypeTimes wanted;
+  for (std::size_t i = 0; i < job.recipe.steps.size(); ++i) {
+    if (!needs_plan(job.recipe, job.recipe.steps[i])) continue;
+    PassContext context = context_of(job, job.recipe, *job.source, 0, folder.path());
+    KINGLET_TRY(wanted, candidate_times(context, job.recipe.steps[i]));
+  }
+  const PassContext context = context_of(job, job.recipe, *job.source, 0, folder.path());
+  job.progress("timing types", 0, 1);
+  KINGLET_TRY(model, measure_speed_model(context, std::move(wanted)));
+  if (folder.path().empty()) return model;
+  KINGLET_TRY(Json types, parse_json(model.times.text(), name));
+  const Json value = {{"source_seconds", model.source_seconds},
+                      {"scale", model.scale},
+                      {"other_seconds", model.other_seconds},
+                      {"types", std::move(types)}};
+  KINGLET_CHECK(folder.write(name, dump_json(value, 1)));
+  return model;
+}
+
+double first_limit(const SpeedModel& model, double speed) { return model.source_seconds / (speed * 1.04); }
+
+Result<SpeedTries> limit_for_speed(const Job& job, const Folder& folder, const SpeedModel& model,
+                                   const Recipe& recipe) {
   Journal journal(folder, "speeds.json");
   KINGLET_CHECK(journal.load());
-  const auto source = static_cast<double>(job.source->file_bytes());
-  double next = std::min(source / speed, static_cast<double>(most_bytes));
-  Tries tries;
-  double low = 0, high = static_cast<double>(most_bytes) * 1.001;  // fast enough; too slow
+  const double speed = *recipe.speed;
+  Recipe plain = recipe;
+  plain.max_kl.reset();
+  for (RecipeStep& step : plain.steps)
+    if (needs_plan(recipe, step)) step = plain_step(step);
+  SpeedTries tries;
+  double next = first_limit(model, speed);
+  double low = 0, high = 2 * model.source_seconds;  // fast enough; too slow
   for (std::size_t i = 0; i < kMostTries; ++i) {
     if (i >= journal.attempts.size()) {
       Attempt attempt;
-      attempt.to_bytes = static_cast<std::uint64_t>(next);
-      Recipe recipe = at_size(job.recipe, attempt.to_bytes);
-      for (RecipeStep& step : recipe.steps)
-        if (needs_plan(recipe, step)) step = plain_step(step);
+      attempt.seconds = next;
+      const TimeLimit limit{&model, next};
       const Folder inside(folder.file("speed" + std::to_string(i)));
-      auto made = run_recipe(job, recipe, inside);
-      if (!made) return tl::unexpected(std::move(made).error().within("looking for a size that is fast enough"));
+      auto made = run_recipe(job, plain, inside, &limit);
+      if (!made && made.error().code == ErrorCode::kQualityGate && low > 0) break;
+      if (!made) return tl::unexpected(std::move(made).error().within("looking for types that are fast enough"));
       attempt.bytes = made->bytes;
       KINGLET_TRY(attempt.speed, relative_speed(job, inside.file("model.gguf")));
       KINGLET_CHECK(remove_folder(inside.path()));
@@ -154,34 +198,32 @@ Result<Tries> size_for_speed(const Job& job, const Folder& folder, double speed,
       job.note(size_text(attempt.bytes) + ": " + std::to_string(attempt.speed) + "x of the source's speed");
     }
     const Attempt& attempt = journal.attempts[i];
-    const auto size = static_cast<double>(attempt.to_bytes);
     // Timings scatter by some percent: what is chosen has some to spare.
-    if (attempt.speed >= speed * 1.02)
-      low = std::max(low, size);
+    if (attempt.speed >= speed * 1.03)
+      low = std::max(low, attempt.seconds);
     else
-      high = std::min(high, size);
-    if (low > 0 && (high - low < 0.04 * low || low >= static_cast<double>(most_bytes))) break;
-    const double guess = size * attempt.speed / (speed * 1.04);
+      high = std::min(high, attempt.seconds);
+    if (low > 0 && (attempt.speed < speed * 1.08 || high - low < 0.04 * low)) break;
+    const double guess = attempt.seconds * attempt.speed / (speed * 1.05);
     next =
         low > 0 ? std::clamp(guess, low + 0.3 * (high - low), high - 0.3 * (high - low)) : std::min(guess, 0.95 * high);
-    next = std::min(next, static_cast<double>(most_bytes));
   }
   tries.attempts = journal.attempts;
-  if (low <= 0) {
-    const auto best = std::max_element(tries.attempts.begin(), tries.attempts.end(),
-                                       [](const Attempt& a, const Attempt& b) { return a.speed < b.speed; });
-    char text[128];
-    std::snprintf(text, sizeof text,
-                  "no size tried reaches %.2fx of the source's speed: the best was %.2fx at %llu bytes", speed,
-                  best->speed, static_cast<unsigned long long>(best->bytes));
-    return fail(ErrorCode::kQualityGate, text);
+  if (low > 0) {
+    tries.seconds = low;
+    return tries;
   }
-  tries.chosen = static_cast<std::uint64_t>(low);
-  return tries;
+  const auto best = std::max_element(tries.attempts.begin(), tries.attempts.end(),
+                                     [](const Attempt& a, const Attempt& b) { return a.speed < b.speed; });
+  char text[128];
+  std::snprintf(text, sizeof text,
+                "nothing tried reaches %.2fx of the source's speed: the best was %.2fx at %llu bytes", speed,
+                best->speed, static_cast<unsigned long long>(best->bytes));
+  return fail(ErrorCode::kQualityGate, text);
 }
 
 Result<Tries> run_for_quality(const Job& job, const Recipe& recipe, const Folder& folder, double kl,
-                              std::uint64_t most_bytes, ShrinkPlan& plan) {
+                              std::uint64_t most_bytes, const TimeLimit* limit, ShrinkPlan& plan) {
   Journal journal(folder, "qualities.json");
   KINGLET_CHECK(journal.load());
   const auto place = [&](std::size_t i) { return Folder(folder.file("try" + std::to_string(i))); };
@@ -191,7 +233,7 @@ Result<Tries> run_for_quality(const Job& job, const Recipe& recipe, const Folder
     if (i >= journal.attempts.size()) {
       Attempt attempt;
       attempt.to_bytes = next;
-      auto made = run_recipe(job, at_size(recipe, next), place(i));
+      auto made = run_recipe(job, at_size(recipe, next), place(i), limit);
       if (!made && made.error().code == ErrorCode::kInvalidArgument && best != SIZE_MAX) break;  // nothing is smaller
       if (!made) return tl::unexpected(std::move(made).error());
       attempt.bytes = made->bytes;
@@ -224,7 +266,7 @@ Result<Tries> run_for_quality(const Job& job, const Recipe& recipe, const Folder
   }
   tries.chosen = journal.attempts[best].to_bytes;
   // Again, to know the plan: all of it is there.
-  KINGLET_TRY(plan, run_recipe(job, at_size(recipe, tries.chosen), place(best)));
+  KINGLET_TRY(plan, run_recipe(job, at_size(recipe, tries.chosen), place(best), limit));
   if (!file_exists(folder.file("model.gguf")))
     KINGLET_CHECK(move_file(place(best).file("model.gguf"), folder.file("model.gguf")));
   return tries;

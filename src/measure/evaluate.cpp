@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <map>
 #include <string>
 
 #include "base/interrupt.h"
@@ -72,6 +73,7 @@ class Evaluator {
   Result<void> feed(Engine& engine, Sequence& sequence, const TextWindow& window, std::size_t begin, std::size_t end,
                     std::vector<float>& logits);
   Divergence divergence() const;
+  double error_between_windows(double mean) const;
   Disagreement describe(std::size_t at) const;
 
   Engine& model_;
@@ -204,6 +206,7 @@ Divergence Evaluator::divergence() const {
   result.top1_agreement /= count;
   result.standard_error =
       count > 1 ? std::sqrt(std::max(0.0, squares / count - result.mean * result.mean) / (count - 1)) : 0;
+  result.standard_error = std::max(result.standard_error, error_between_windows(result.mean));
   std::vector<std::size_t> order(values.size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
   const std::size_t shown = std::min(options_.worst, order.size());
@@ -215,6 +218,19 @@ Divergence Evaluator::divergence() const {
   result.p99 = percentile(values, 0.99);
   result.max = values.back();
   return result;
+}
+
+/// The standard error where windows, not tokens, are independent draws: neighbours are alike. 0 for a few windows,
+/// which would tell little about it.
+double Evaluator::error_between_windows(double mean) const {
+  constexpr std::size_t kLeastWindows = 8;
+  std::map<std::size_t, double> sums;
+  for (std::size_t i = 0; i < scores_.size(); ++i) sums[places_[i].window] += scores_[i].kl - mean;
+  if (sums.size() < kLeastWindows) return 0;
+  double squares = 0;
+  for (const auto& [window, sum] : sums) squares += sum * sum;
+  const auto windows = static_cast<double>(sums.size());
+  return std::sqrt(squares * windows / (windows - 1)) / static_cast<double>(scores_.size());
 }
 
 Disagreement Evaluator::describe(std::size_t at) const {

@@ -22,6 +22,7 @@
 #include "decode/prompt.h"
 #include "decode/softmax.h"
 #include "kinglet/measure.h"
+#include "measure/places_json.h"
 
 namespace kinglet {
 namespace {
@@ -87,17 +88,7 @@ ordered_json evaluation_json(const Evaluation& result) {
                  {"max", kl.max}};
   value["top1_agreement"] = kl.top1_agreement;
   value["reference_perplexity"] = std::exp(kl.reference_nll);
-  auto worst = ordered_json::array();
-  for (const Disagreement& place : kl.worst)
-    worst.push_back({{"position", place.position},
-                     {"kl", place.kl},
-                     {"before", place.before},
-                     {"token", place.token},
-                     {"model_best", place.model_best},
-                     {"reference_best", place.reference_best},
-                     {"model_probability", place.model_probability},
-                     {"reference_probability", place.reference_probability}});
-  value["worst"] = worst;
+  value["worst"] = worst_places_json(kl);
   return value;
 }
 

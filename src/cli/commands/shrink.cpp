@@ -64,15 +64,18 @@ Json plan_json(const ShrinkPlan& plan) {
                        {"to", tensor.to},
                        {"bytes_before", tensor.bytes_before},
                        {"bytes", tensor.bytes}});
-  return {{"bytes", plan.bytes},
-          {"bits_per_weight", plan.after.bits_per_weight},
-          {"layer_bits_per_weight", plan.after.layer_bits_per_weight},
-          {"source_bytes", plan.source_bytes},
-          {"predicted_kl", plan.predicted_kl > 0 ? Json(plan.predicted_kl) : Json(nullptr)},
-          {"memory_bytes", plan.memory_bytes},
-          {"seconds", plan.seconds},
-          {"recipe", recipe_text(plan.recipe)},
-          {"tensors", tensors}};
+  return {
+      {"bytes", plan.bytes},
+      {"bits_per_weight", plan.after.bits_per_weight},
+      {"layer_bits_per_weight", plan.after.layer_bits_per_weight},
+      {"source_bytes", plan.source_bytes},
+      {"predicted_kl", plan.predicted_kl > 0 ? Json(plan.predicted_kl) : Json(nullptr)},
+      {"memory_bytes", plan.memory_bytes},
+      {"source_tokens_per_second", plan.tokens_per_second > 0 ? Json(plan.source_tokens_per_second) : Json(nullptr)},
+      {"tokens_per_second", plan.tokens_per_second > 0 ? Json(plan.tokens_per_second) : Json(nullptr)},
+      {"seconds", plan.seconds},
+      {"recipe", recipe_text(plan.recipe)},
+      {"tensors", tensors}};
 }
 
 std::string plan_text(const ShrinkPlan& plan) {
@@ -95,6 +98,14 @@ std::string plan_text(const ShrinkPlan& plan) {
                   plan.predicted_kl);
     text += line;
   }
+  if (plan.tokens_per_second > 0) {
+    std::snprintf(line, sizeof line, "expected to write %.1f tokens a second here (%.2fx of the source's %.1f)\n",
+                  plan.tokens_per_second, plan.tokens_per_second / plan.source_tokens_per_second,
+                  plan.source_tokens_per_second);
+    text += line;
+  }
+  if (plan.memory_bytes > 0)
+    text += "memory to make it: about " + format_bytes(plan.memory_bytes) + " beside the mapped source\n";
   return text;
 }
 

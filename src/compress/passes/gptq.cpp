@@ -24,7 +24,7 @@ constexpr PassOption kOptions[] = {
     {.name = "tokens",
      .kind = PassOptionKind::kInteger,
      .value_name = "N",
-     .help = "Tokens of calibration text",
+     .help = "Tokens of calibration text (fewer for very wide models)",
      .fallback = "16384",
      .min = 16,
      .max = 1 << 24},
@@ -57,6 +57,9 @@ constexpr PassOption kOptions[] = {
      .min = 0,
      .max = 100000},
 };
+
+constexpr std::uint64_t kMostRowBytes = 1 << 30;
+constexpr std::uint64_t kOverhead = 96 << 20;  // program, tokenizer, two engines' workspaces
 
 /// The framework's sink as a store.
 class SinkStore final : public RoundedStore {
@@ -100,6 +103,10 @@ class Gptq final : public Pass {
       KINGLET_TRY(const bool rounded, is_rounded(*context.source, tensor));
       if (tensor.type != info.type && rounded) types_[tensor.name] = tensor.type;
     }
+    const SequentialMemory memory = sequential_memory(*context.source, types_);
+    // The same wherever it runs: so many tokens that their hidden rows stay below a GiB.
+    if (memory.row > 0) tokens_ = std::min<std::size_t>(tokens_, std::max<std::size_t>(kMostRowBytes / memory.row, 16));
+    plan_.memory_bytes = kOverhead + memory.total(tokens_);
     return plan_;
   }
 

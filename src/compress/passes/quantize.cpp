@@ -20,6 +20,7 @@ class Quantize final : public Pass {
 
   Result<PassPlan> plan(PassContext& context) override {
     KINGLET_TRY(plan_, rules_.plan(context));
+    plan_.memory_bytes = streaming_memory(*context.pool);
     return plan_;
   }
 

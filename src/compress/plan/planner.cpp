@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <map>
 
 #include "base/try.h"
 #include "compress/search/type_search.h"
@@ -13,6 +14,7 @@ namespace {
 
 struct Sizes {
   std::uint64_t file = 0, tensors = 0, parameters = 0;
+  std::vector<TensorInfo> infos;
 };
 
 /// Exact sizes of what a step would write.
@@ -28,6 +30,7 @@ Result<Sizes> sizes_of(PassContext& context, const Recipe& recipe, const RecipeS
     std::uint64_t elements = 1;
     for (std::int64_t size : tensor.shape) elements *= static_cast<std::uint64_t>(size);
     sizes.parameters += elements;
+    sizes.infos.push_back({tensor.name, tensor.type, tensor.shape, tensor.bytes()});
   }
   sizes.file = GgufWriter::predicted_bytes(plan.metadata, plans);
   return sizes;
@@ -89,7 +92,78 @@ Result<RecipeStep> searched(PassContext& context, const Recipe& recipe, const Re
   return report.end_kl < report.start_kl && excess(recipe, sizes) <= 0 ? better : planned;
 }
 
+/// The choices with a cost in place of their bytes: a share of the time limit and a share of the budget of bytes, in
+/// units of which the whole limit has kUnits.
+constexpr double kUnits = 1e9;
+std::vector<TensorChoices> with_costs(const Checkpoint& source, std::vector<TensorChoices> tensors,
+                                      const TypeTimes& times, double seconds, double bytes, double weight) {
+  const bool tied = source.find("output.weight") == nullptr;
+  for (TensorChoices& tensor : tensors) {
+    const TensorInfo& info = *source.find(tensor.name);
+    const bool timed = multiplied_a_token(tensor.name, tied);
+    for (Choice& choice : tensor.choices) {
+      const double time = timed ? times.seconds(*choice.type, info.rows(), info.columns()) : 0;
+      const double cost = weight * time / seconds + (1 - weight) * static_cast<double>(choice.bytes) / bytes;
+      choice.bytes = static_cast<std::uint64_t>(cost * kUnits);
+    }
+    std::sort(tensor.choices.begin(), tensor.choices.end(), [](const Choice& a, const Choice& b) {
+      return a.bytes != b.bytes ? a.bytes < b.bytes : a.type->name < b.type->name;
+    });
+  }
+  return tensors;
+}
+
+/// The least loss within the time limit, and within the bytes where they are limited: by time alone first, then by
+/// mixed costs, which trade one for the other.
+Result<PlannedStep> plan_for_time(PassContext& context, const Recipe& recipe, const RecipeStep& step,
+                                  const std::vector<TensorChoices>& tensors, const TimeLimit& limit) {
+  const SpeedModel& model = *limit.model;
+  const double seconds = (limit.seconds - model.other_seconds) / model.scale;
+  if (seconds <= 0) return fail(ErrorCode::kQualityGate, "what is no matrix takes longer than the wanted speed allows");
+  double bytes = 0;
+  for (const TensorChoices& tensor : tensors) bytes += static_cast<double>(tensor.choices.back().bytes);
+  if (recipe.to_bytes) bytes = std::min(bytes, static_cast<double>(*recipe.to_bytes));
+  PlannedStep best;
+  bool found = false;
+  for (const double weight : {1.0, 0.7, 0.4, 0.1, 0.0}) {
+    const auto costs = with_costs(*context.source, tensors, model.times, seconds, bytes, weight);
+    for (double share = 1; share > 0.2; share *= 0.985) {
+      const auto budget = static_cast<std::uint64_t>(share * kUnits);
+      const auto chosen = allocate(costs, budget);
+      if (!chosen) break;  // nothing is so fast
+      RecipeStep planned = with_types(step, costs, *chosen);
+      KINGLET_TRY(const Sizes sizes, sizes_of(context, recipe, planned));
+      if (excess(recipe, sizes) > 0 || model.seconds(sizes.infos) > limit.seconds) continue;
+      double loss = 0;
+      for (std::size_t t = 0; t < costs.size(); ++t) loss += costs[t].choices[(*chosen)[t]].loss;
+      if (!found || loss < best.loss) {
+        KINGLET_TRY(best.step, searched(context, recipe, step, costs, *chosen, budget, std::move(planned)));
+        best.loss = loss;
+      }
+      found = true;
+      break;
+    }
+    if (found && weight == 1) break;
+  }
+  if (found) return best;
+  return fail(ErrorCode::kQualityGate, "no choice of types is predicted to be so fast",
+              "Allow more bytes, or a lower speed.");
+}
+
 }  // namespace
+
+Result<TypeTimes> candidate_times(PassContext& context, const RecipeStep& step) {
+  KINGLET_TRY(auto tensors, list_choices(context, {}));
+  keep_own_patterns(step, tensors);
+  TypeTimes times;
+  std::map<std::int64_t, std::int64_t> weights;
+  for (const TensorChoices& tensor : tensors) weights[context.source->find(tensor.name)->columns()] += tensor.elements;
+  for (const TensorChoices& tensor : tensors) {
+    const std::int64_t columns = context.source->find(tensor.name)->columns();
+    for (const Choice& choice : tensor.choices) times.want(*choice.type, columns, weights[columns]);
+  }
+  return times;
+}
 
 bool has_target(const Recipe& recipe) { return recipe.to_bytes || recipe.bits || recipe.max_kl || recipe.speed; }
 
@@ -122,7 +196,8 @@ bool needs_plan(const Recipe& recipe, const RecipeStep& step) {
   return has_target(recipe) && pass && takes("type") && takes("tensors") && !step.options.find("type");
 }
 
-Result<PlannedStep> plan_step(PassContext& context, const Recipe& recipe, const RecipeStep& step) {
+Result<PlannedStep> plan_step(PassContext& context, const Recipe& recipe, const RecipeStep& step,
+                              const TimeLimit* limit) {
   KINGLET_TRY(auto tensors, list_choices(context, {}));
   keep_own_patterns(step, tensors);
   if (tensors.empty()) return fail(ErrorCode::kInvalidArgument, "this model has no matrix whose type could be chosen");
@@ -138,6 +213,7 @@ Result<PlannedStep> plan_step(PassContext& context, const Recipe& recipe, const 
     return fail(ErrorCode::kInvalidArgument,
                 "the target cannot be met: it is " + std::to_string(over) + " bytes below the smallest types", hint);
   }
+  if (limit) return plan_for_time(context, recipe, step, tensors, *limit);
   std::uint64_t budget = static_cast<std::uint64_t>(-over);
   for (const TensorChoices& tensor : tensors) budget += tensor.choices.front().bytes;
   // The budget counts padded tensors; what the header adds or saves shows when the whole file is planned.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "compress/plan/choices.h"
+#include "compress/plan/type_times.h"
 #include "kinglet/pass.h"
 
 namespace kinglet {
@@ -24,9 +25,20 @@ struct PlannedStep {
   double loss = 0;  ///< predicted divergence with plain rounding, nats; only where sensitivities were measured
 };
 
-/// The step with a type for every matrix, so that the file meets --to and --bits exactly at or under. Tensors that the
+/// The most time that a decoded token may take, as predicted.
+struct TimeLimit {
+  const SpeedModel* model = nullptr;
+  double seconds = 0;
+};
+
+/// The types that a plan of this step could choose, asked of a speed model.
+Result<TypeTimes> candidate_times(PassContext& context, const RecipeStep& step);
+
+/// The step with a type for every matrix, so that the file meets --to and --bits exactly at or under, and the time
+/// limit (null: none) as predicted: a type that is slower and loses more than another is never chosen. Tensors that the
 /// step's own patterns name keep those types. kInvalidArgument, with the nearest size that is possible, where a target
 /// cannot be met.
-Result<PlannedStep> plan_step(PassContext& context, const Recipe& recipe, const RecipeStep& step);
+Result<PlannedStep> plan_step(PassContext& context, const Recipe& recipe, const RecipeStep& step,
+                              const TimeLimit* limit = nullptr);
 
 }  // namespace kinglet

@@ -7,6 +7,7 @@
 #include "base/thread_pool.h"
 #include "base/try.h"
 #include "compress/quantize/matrix_rounder.h"
+#include "kinglet/pass.h"
 #include "tensor/kernels/elementwise.h"
 
 namespace kinglet {
@@ -73,6 +74,16 @@ class Rounding final : public SequentialRounding {
     std::function<void(std::size_t window, Rows& tapped)> tap = {};  ///< may be empty
   };
 
+  /// Matrices of a layer that read one normed input.
+  struct Stage {
+    std::vector<std::string_view> kinds;  ///< in the order of rounding
+    const Vector* norm;
+    const Vector* bias;
+    const std::vector<Rows>* ours;  ///< hidden rows before the norm
+    const std::vector<Rows>* theirs;
+    bool needs_middle = false;  ///< the rows between the halves are made first
+  };
+
   bool linear_residual() const {
     return !target_->model().config().sandwich_norm && !target_->model().config().post_norm;
   }
@@ -83,9 +94,8 @@ class Rounding final : public SequentialRounding {
   Result<void> gate_up(int index, RoundedStore& store);
   Result<void> down(int index, RoundedStore& store);
   Result<void> product(int index, TapPoint point, std::string_view kind, RoundedStore& store);
-  void normed_input(const std::vector<Rows>& hidden, std::size_t window, const Vector& weight, const Vector& bias,
-                    Rows& out) const;
-  Result<bool> any_missing(int index, std::initializer_list<std::string_view> kinds, RoundedStore& store);
+  Result<void> normed_stage(int index, const Stage& stage, RoundedStore& store);
+  Result<bool> any_missing(int index, std::span<const std::string_view> kinds, RoundedStore& store);
   Result<void> take_finished(const std::string& name, const RoundedStore& store) {
     return rounder_.take_finished(name, store);
   }
@@ -242,7 +252,7 @@ Result<void> Rounding::layer(int index, RoundedStore& store) {
 }
 
 /// Whether one of these matrices has to be made; puts those that an earlier run has made into their places.
-Result<bool> Rounding::any_missing(int index, std::initializer_list<std::string_view> kinds, RoundedStore& store) {
+Result<bool> Rounding::any_missing(int index, std::span<const std::string_view> kinds, RoundedStore& store) {
   bool missing = false;
   for (std::string_view kind : kinds) {
     const std::string name = matrix_name(index, kind);
@@ -257,53 +267,54 @@ Result<bool> Rounding::any_missing(int index, std::initializer_list<std::string_
   return missing;
 }
 
-void Rounding::normed_input(const std::vector<Rows>& hidden, std::size_t window, const Vector& weight,
-                            const Vector& bias, Rows& out) const {
-  const ModelConfig& config = source_->model().config();
-  if (config.post_norm) {
-    out = hidden[window];
-  } else {
-    normalise(config, weight, bias, hidden[window], out);
-  }
-}
-
-Result<void> Rounding::query_key_value(int index, RoundedStore& store) {
-  KINGLET_TRY(const bool missing, any_missing(index, {"attn_q", "attn_k", "attn_v"}, store));
+/// Matrices that read the same normed rows: their moments, and what the source's rows have more.
+Result<void> Rounding::normed_stage(int index, const Stage& stage, RoundedStore& store) {
+  KINGLET_TRY(const bool missing, any_missing(index, stage.kinds, store));
   if (!missing) return {};
-  const LayerWeights& layer = source_->model().layers[static_cast<std::size_t>(index)];
+  if (stage.needs_middle) KINGLET_CHECK(pass(index, {.bench = target_.get(), .from = &in_, .middle = &middle_}));
+  const ModelConfig& config = source_->model().config();
+  const auto normed = [&](const Rows& hidden, Rows& out) {
+    if (config.post_norm) {
+      out = hidden;
+    } else {
+      normalise(config, *stage.norm, *stage.bias, hidden, out);
+    }
+  };
   StageSums sums(static_cast<std::int64_t>(width_), 0, options_.correction != 0, false);
   Rows ours, theirs, difference;
   for (std::size_t w = 0; w < windows_.size(); ++w) {
-    normed_input(in_, w, layer.attention_norm, layer.attention_norm_bias, ours);
+    normed((*stage.ours)[w], ours);
     sums.moment.add(ours, ours, source_->pool());
     if (!sums.input_difference) continue;
-    normed_input(source_in_, w, layer.attention_norm, layer.attention_norm_bias, theirs);
+    normed((*stage.theirs)[w], theirs);
     subtract(theirs, ours, difference);
     sums.input_difference->add(ours, difference, source_->pool());
   }
-  for (std::string_view kind : {"attn_q", "attn_k", "attn_v"}) {
-    KINGLET_CHECK(round(matrix_name(index, kind), sums, store));
-  }
+  for (std::string_view kind : stage.kinds) KINGLET_CHECK(round(matrix_name(index, kind), sums, store));
   return {};
 }
 
-Result<void> Rounding::gate_up(int index, RoundedStore& store) {
-  KINGLET_TRY(const bool missing, any_missing(index, {"ffn_gate", "ffn_up"}, store));
-  if (!missing) return {};
+Result<void> Rounding::query_key_value(int index, RoundedStore& store) {
   const LayerWeights& layer = source_->model().layers[static_cast<std::size_t>(index)];
-  KINGLET_CHECK(pass(index, {.bench = target_.get(), .from = &in_, .middle = &middle_}));
-  StageSums sums(static_cast<std::int64_t>(width_), 0, options_.correction != 0, false);
-  Rows ours, theirs, difference;
-  for (std::size_t w = 0; w < windows_.size(); ++w) {
-    normed_input(middle_, w, layer.feed_forward_norm, layer.feed_forward_norm_bias, ours);
-    sums.moment.add(ours, ours, source_->pool());
-    if (!sums.input_difference) continue;
-    normed_input(source_middle_, w, layer.feed_forward_norm, layer.feed_forward_norm_bias, theirs);
-    subtract(theirs, ours, difference);
-    sums.input_difference->add(ours, difference, source_->pool());
-  }
-  KINGLET_CHECK(round(matrix_name(index, "ffn_gate"), sums, store));
-  return round(matrix_name(index, "ffn_up"), sums, store);
+  return normed_stage(index,
+                      {.kinds = {"attn_q", "attn_k", "attn_v"},
+                       .norm = &layer.attention_norm,
+                       .bias = &layer.attention_norm_bias,
+                       .ours = &in_,
+                       .theirs = &source_in_},
+                      store);
+}
+
+Result<void> Rounding::gate_up(int index, RoundedStore& store) {
+  const LayerWeights& layer = source_->model().layers[static_cast<std::size_t>(index)];
+  return normed_stage(index,
+                      {.kinds = {"ffn_gate", "ffn_up"},
+                       .norm = &layer.feed_forward_norm,
+                       .bias = &layer.feed_forward_norm_bias,
+                       .ours = &middle_,
+                       .theirs = &source_middle_,
+                       .needs_middle = true},
+                      store);
 }
 
 Result<void> Rounding::output(int index, RoundedStore& store) {
@@ -318,7 +329,7 @@ Result<void> Rounding::down(int index, RoundedStore& store) {
 /// is what the rounded one should add. Where a norm stands between, only the inputs' difference can be made up for.
 Result<void> Rounding::product(int index, TapPoint point, std::string_view kind, RoundedStore& store) {
   const std::string name = matrix_name(index, kind);
-  KINGLET_TRY(const bool missing, any_missing(index, {kind}, store));
+  KINGLET_TRY(const bool missing, any_missing(index, {&kind, 1}, store));
   if (!missing) return {};
   const bool first_half = point == TapPoint::kAttended, linear = linear_residual();
   const std::int64_t inputs = rounder_.tensors_of(name).front()->columns();
@@ -359,7 +370,38 @@ Result<void> Rounding::product(int index, TapPoint point, std::string_view kind,
   return round(name, sums, store);
 }
 
+/// Bytes of a stage that rounds this matrix: moments with a damped copy and its factor, what is lacking, the targets
+/// and the result.
+std::uint64_t stage_bytes(const TensorInfo& tensor, const BlockType& to, bool joins_stream) {
+  const auto rows = static_cast<std::uint64_t>(tensor.rows()), inputs = static_cast<std::uint64_t>(tensor.columns());
+  const std::uint64_t difference = joins_stream ? std::max(rows, inputs) * inputs : inputs * inputs;
+  return 4 * (3 * inputs * inputs + difference + 2 * rows * inputs) + rows * to.row_bytes(inputs) * 2;
+}
+
 }  // namespace
+
+SequentialMemory sequential_memory(const Checkpoint& source, const TypePlan& plan) {
+  std::map<int, std::uint64_t> layers;
+  std::uint64_t widest = 0;
+  SequentialMemory memory;
+  const TensorInfo* embedding = source.find("token_embd.weight");
+  const auto width = embedding ? static_cast<std::uint64_t>(embedding->columns()) : 0;
+  const int count = layer_count(source);
+  for (const TensorInfo& tensor : source.tensors()) {
+    if (tensor.shape.size() < 2) continue;
+    const int block = tensor_block(tensor.name, count);
+    const bool inside = block >= 1 && block <= count;
+    if (inside) layers[block] += tensor.bytes;
+    const auto planned = plan.find(tensor.name);
+    if (planned == plan.end()) continue;
+    const bool joins = tensor.name.find("attn_output") != std::string::npos || tensor.name.ends_with("ffn_down.weight");
+    const std::uint64_t stage = stage_bytes(tensor, *planned->second, joins);
+    (inside ? widest : memory.outside) = std::max(inside ? widest : memory.outside, stage);
+  }
+  for (const auto& [block, bytes] : layers) memory.layer = std::max(memory.layer, 2 * bytes + widest);
+  memory.row = 6 * width * sizeof(float);
+  return memory;
+}
 
 Result<std::unique_ptr<SequentialRounding>> SequentialRounding::create(const Checkpoint& source,
                                                                        std::vector<std::vector<TokenId>> windows,

@@ -2,6 +2,8 @@
 // it give, with what those have already lost as part of the target.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -49,6 +51,15 @@ class RoundedStore {
   virtual Result<std::vector<std::byte>> read(std::string_view name) const = 0;
   virtual Result<void> put(RoundedMatrix matrix) = 0;
 };
+
+/// What rounding in sequence holds at once, in bytes, beside the mapped source.
+struct SequentialMemory {
+  std::uint64_t layer = 0;    ///< one layer of both models, and the widest stage in it
+  std::uint64_t outside = 0;  ///< the embedding's or the head's stage
+  std::uint64_t row = 0;      ///< hidden rows, for each token of calibration text
+  std::uint64_t total(std::size_t tokens) const { return std::max(layer, outside) + row * tokens; }
+};
+SequentialMemory sequential_memory(const Checkpoint& source, const TypePlan& plan);
 
 /// Calls in this order: embedding(), layer(0), layer(1), … , head(). Matrices that the store has already are taken from
 /// there: the same results as without a break. Deterministic for any number of threads.

@@ -2,6 +2,7 @@
 
 #include "base/json.h"
 #include "kinglet/report.h"
+#include "measure/places_json.h"
 
 namespace kinglet {
 namespace {
@@ -11,20 +12,6 @@ using Json = nlohmann::ordered_json;
 Json speed_json(const Speed& speed) {
   if (speed.runs.empty()) return nullptr;
   return {{"median", speed.median()}, {"low", speed.low()}, {"high", speed.high()}, {"runs", speed.runs}};
-}
-
-Json worst_json(const Divergence& divergence) {
-  Json worst = Json::array();
-  for (const Disagreement& place : divergence.worst)
-    worst.push_back({{"position", place.position},
-                     {"kl", place.kl},
-                     {"before", place.before},
-                     {"token", place.token},
-                     {"model_best", place.model_best},
-                     {"reference_best", place.reference_best},
-                     {"model_probability", place.model_probability},
-                     {"reference_probability", place.reference_probability}});
-  return worst;
 }
 
 void add_quality(const ModelFigures& model, Json& value) {
@@ -77,7 +64,7 @@ Json model_json(const ModelFigures& model) {
   for (const LayerError& layer : model.layers)
     layers.push_back({{"hidden_error", layer.hidden}, {"weight_error", layer.weights}});
   value["layers"] = layers;
-  if (model.quality && model.quality->divergence) value["worst"] = worst_json(*model.quality->divergence);
+  if (model.quality && model.quality->divergence) value["worst"] = worst_places_json(*model.quality->divergence);
   return value;
 }
 
