@@ -1,44 +1,11 @@
-// A program counts its allocations by defining operator new, which ThreadSanitizer's runtime does too.
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define KINGLET_TEST_COUNTS_ALLOCATIONS 0
-#endif
-#endif
-#ifndef KINGLET_TEST_COUNTS_ALLOCATIONS
-#define KINGLET_TEST_COUNTS_ALLOCATIONS 1
-#endif
+#include "decode/counted_memory.h"
 
 #if KINGLET_TEST_COUNTS_ALLOCATIONS
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <cstdlib>
-#include <new>
-
 #include "decode/fake_engine.h"
 #include "decode/loop.h"
 #include "engine/tiny_model_helper.h"
-
-namespace {
-std::atomic<long> allocations{0};
-
-void* counted(void* memory) {
-  ++allocations;
-  if (memory) return memory;
-  throw std::bad_alloc();
-}
-}  // namespace
-
-// Counts every allocation of the process, so that a test can assert that a token costs none.
-void* operator new(std::size_t size) { return counted(std::malloc(size)); }
-void* operator new(std::size_t size, std::align_val_t alignment) {
-  const auto unit = static_cast<std::size_t>(alignment);
-  return counted(std::aligned_alloc(unit, (size + unit - 1) / unit * unit));
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
 
 namespace kinglet {
 namespace {
@@ -65,8 +32,8 @@ long allocations_of(const GenerateOptions& options, int streams) {
     request.options.stop = {"no such text"};
     request.on_text = [&, i](std::string_view text) {
       if (i == 0) shown += text.size();
-      if (i == 0 && before < 0 && shown >= kWarmUp) before = allocations;
-      if (i == 0 && after < 0 && shown >= kWarmUp + kCounted) after = allocations;
+      if (i == 0 && before < 0 && shown >= kWarmUp) before = test::allocations();
+      if (i == 0 && after < 0 && shown >= kWarmUp + kCounted) after = test::allocations();
       return true;
     };
     loop.add(static_cast<std::size_t>(i), std::move(request));

@@ -97,7 +97,7 @@ class Parser {
   Result<AstPtr> sequence(int depth) {
     std::vector<AstPtr> parts;
     while (at_ < text_.size() && text_[at_] != U'|' && text_[at_] != U')' && text_[at_] != U';') {
-      if (!budget_.spend(1)) return over_budget("a grammar");
+      if (!budget_.spend(1) || !budget_.hold(kAstBytes)) return over_budget("a grammar");
       AstPtr part;
       if (is_word(text_[at_])) {
         const std::size_t before = at_;
@@ -175,6 +175,7 @@ class Parser {
       std::u32string text;
       while (at_ < text_.size() && text_[at_] != c) {
         KINGLET_TRY(const char32_t code, character());
+        if (!budget_.hold(kAstBytes)) return over_budget("a grammar");
         text += code;
       }
       if (at_ >= text_.size()) return error("a text without an end");

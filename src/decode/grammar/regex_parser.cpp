@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/try.h"
+#include "decode/grammar/compile.h"
 #include "decode/grammar/dfa.h"
 
 namespace kinglet::grammar {
@@ -58,7 +59,7 @@ class Parser {
     std::vector<AstPtr> parts;
     char32_t anchor = 0;
     while (more() && text_[at_] != U'|' && text_[at_] != U')') {
-      if (!budget_.spend(1)) return over_budget("a regular expression");
+      if (!budget_.spend(1) || !budget_.hold(kAstBytes)) return over_budget("a regular expression");
       if (text_[at_] == U'^' || text_[at_] == U'$') {
         const char32_t c = text_[at_++];
         const std::uint32_t code = c == U'^' ? kTextStart : kTextEnd;

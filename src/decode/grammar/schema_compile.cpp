@@ -294,6 +294,9 @@ class Compiler {
     node->choices = choices.size();
     std::vector<std::string> declared;
     std::set<std::string, std::less<>> known;
+    std::size_t properties = 0;
+    for (const auto& group : set.groups) properties += group.properties.size();
+    if (properties > 4000) return over_budget("properties");
     KINGLET_TRY(const DfaPtr names, sets_.name_language(set.names));
     for (std::uint32_t run = 0; run < set.groups.size(); ++run)
       for (const auto& [name, unused] : set.groups[run].properties) {
@@ -309,7 +312,6 @@ class Compiler {
         property.value = node_of(goal);
         node->declared.push_back(property);
       }
-    if (declared.size() > 4000) return over_budget("properties");
     if (node->max != kUnbounded && node->max > 1'000'000) node->max = kUnbounded;
     if (node->min > 1'000'000) return over_budget("minProperties");
     KINGLET_CHECK(further(set, choices, declared, *node));
@@ -330,7 +332,7 @@ class Compiler {
 }  // namespace
 
 Result<void> compile_schema(std::string_view schema, const SchemaOptions& options, Machine& machine, Budget& budget) {
-  KINGLET_TRY(const Json root, parse_json(schema, "JSON Schema", {.max_bytes = 8u << 20}));
+  KINGLET_TRY(const Json root, parse_json(schema, "JSON Schema", {.max_bytes = kMostSchemaBytes}));
   SchemaSets sets(root, budget);
   Compiler compiler(sets, options, machine);
   KINGLET_TRY(machine.root, compiler.compile(sets.goal_of(root)));

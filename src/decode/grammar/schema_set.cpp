@@ -393,6 +393,7 @@ Result<Union> SchemaSets::enumeration(const Json& list) {
       words.push_back(std::move(*word));
       continue;
     }
+    if (!budget_.hold(3 * sizeof(Alternative))) return over_budget("an enumeration");
     KINGLET_TRY(const Union* one, expand(literal(value, true, false)));
     append(out, *one);
   }
@@ -564,6 +565,7 @@ Result<ObjectSet> SchemaSets::objects(const Json& schema) {
   KINGLET_TRY(out.min, bound(find(schema, "minProperties"), "minProperties", 0));
   KINGLET_TRY(out.max, bound(find(schema, "maxProperties"), "maxProperties", kUnbounded));
   if (const Json* names = find(schema, "required"); names != nullptr && names->is_array()) {
+    if (names->size() > 4000) return over_budget("required properties");
     for (const Json& name : *names) {
       if (!name.is_string()) return malformed("required");
       const std::string& text = name.get_ref<const std::string&>();

@@ -217,7 +217,7 @@ class Compiler {
 }  // namespace
 
 Result<void> compile_tags(std::string_view tags, const SchemaOptions& options, Machine& machine) {
-  KINGLET_TRY(const Json value, parse_json(tags, "tags", {.max_bytes = 8u << 20}));
+  KINGLET_TRY(const Json value, parse_json(tags, "tags", {.max_bytes = kMostSchemaBytes}));
   return Compiler(options, machine).compile(value);
 }
 
