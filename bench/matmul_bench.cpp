@@ -1,6 +1,7 @@
 // How fast the packed matrix product is: one row against a streaming read of the same memory, in alternation, and many
 // rows in multiply-adds a second. Weights are random bytes; speed does not depend on them.
 //   bench_matmul [threads] [megabytes of weights] [type…]
+// A type of bit planes may be given with the kernel for few rows: U2:dot, U2:lookup.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -56,11 +57,11 @@ struct Matrix {
 };
 
 // A matrix of about `bytes` packed bytes, each thread's tiles where that thread touched them first.
-Matrix make_matrix(ThreadPool& pool, const BlockType& type, std::int64_t inputs, double bytes) {
+Matrix make_matrix(ThreadPool& pool, const BlockType& type, ProductKernel kernel, std::int64_t inputs, double bytes) {
   Matrix matrix;
   const std::int64_t outputs =
       std::max<std::int64_t>(64, static_cast<std::int64_t>(bytes / type.row_bytes(inputs)) / 32 * 32);
-  matrix.plan = *plan_packing(type, outputs, inputs);
+  matrix.plan = *plan_packing(type, outputs, inputs, kernel);
   matrix.memory = std::move(*AlignedMemory::allocate(matrix.plan.tiles() * matrix.plan.tile_bytes + 8192));
   std::vector<std::byte> source(outputs * matrix.plan.source_row_bytes);
   std::mt19937_64 random(1);
@@ -121,10 +122,11 @@ double product_seconds(ThreadPool& pool, const Matrix& matrix, Rows& rows) {
   });
 }
 
-void measure(ThreadPool& pool, const BlockType& type, std::int64_t inputs, double bytes) {
-  const Matrix large = make_matrix(pool, type, inputs, bytes);
+void measure(ThreadPool& pool, const BlockType& type, ProductKernel kernel, const std::string& name,
+             std::int64_t inputs, double bytes) {
+  const Matrix large = make_matrix(pool, type, kernel, inputs, bytes);
   const double read_bytes = static_cast<double>(large.plan.tiles() * large.plan.tile_bytes);
-  std::printf("%-7s K %5lld  pack %5.0f ms/100MB ", std::string(type.name).c_str(), static_cast<long long>(inputs),
+  std::printf("%-9s K %5lld  pack %5.0f ms/100MB ", name.c_str(), static_cast<long long>(inputs),
               large.pack_seconds * 1e3 * 1e8 / (large.plan.outputs * large.plan.source_row_bytes));
   Rows one(1, large.plan);
   std::vector<double> shares, probes, ratios[2];
@@ -149,7 +151,7 @@ void measure(ThreadPool& pool, const BlockType& type, std::int64_t inputs, doubl
   std::printf(" probe %5.1f GB/s  1 row %3.0f %% of it  4 rows %.2fx  8 rows %.2fx ",
               read_bytes / median(probes) * 1e-9, 100 * median(shares), median(ratios[0]), median(ratios[1]));
   if (sink == 42) std::printf("!");
-  const Matrix small = make_matrix(pool, type, inputs, 1.5e6);
+  const Matrix small = make_matrix(pool, type, kernel, inputs, 1.5e6);
   for (int count : {1, 8, 16, 512}) {
     Rows rows(count, small.plan);
     std::vector<double> times;
@@ -173,9 +175,15 @@ int main(int argc, char** argv) {
     names = {"Q4_0", "Q4_1", "Q5_0", "Q8_0", "IQ4_NL", "IQ4_XS", "Q4_K", "Q5_K", "Q6_K", "Q2_K", "Q3_K", "F16", "F32"};
   std::printf("%d threads, %s\n", pool.size(), std::string(isa_name(active_isa())).c_str());
   for (const std::string& name : names) {
-    const BlockType* type = find_block_type(name);
+    const std::size_t colon = name.find(':');
+    const std::string way = colon == std::string::npos ? "" : name.substr(colon + 1);
+    const ProductKernel kernel = way == "dot"      ? ProductKernel::kDot
+                                 : way == "lookup" ? ProductKernel::kLookup
+                                                   : ProductKernel::kBest;
+    const BlockType* type = find_block_type(name.substr(0, colon));
     if (!type) return std::fprintf(stderr, "no type %s\n", name.c_str()), 2;
-    for (std::int64_t inputs : {type->block_values > 32 ? 768 : 576, 1536, 4864}) measure(pool, *type, inputs, bytes);
+    for (std::int64_t inputs : {type->block_values > 32 ? 768 : 576, 1536, 4864})
+      measure(pool, *type, kernel, name, inputs, bytes);
   }
   return 0;
 }

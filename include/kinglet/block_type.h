@@ -71,6 +71,8 @@ struct BlockType {
   const BlockType* (*variant)(std::int64_t columns) = nullptr;
   /// GGUF has no number for it: stored as I8 with its name in the metadata (docs/formats.md). gguf_id is only unique.
   bool is_native = false;
+  std::string_view paper = "";  ///< number of the paper's card, "" for the field's standard types
+  std::string_view help = "A tensor type of GGUF files";
 
   double bits_per_weight() const { return 8.0 * block_bytes / block_values; }
   std::uint64_t row_bytes(std::uint64_t values) const { return values / block_values * block_bytes; }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -63,6 +64,9 @@ class Linear {
   virtual void multiply(int stage, const LinearInput& x, TileRange tiles, float* y, std::size_t stride) const = 0;
   /// Exact values of some rows of W (an embedding is a Linear read by row): out [ids, inputs].
   virtual void gather(std::span<const std::int32_t> ids, float* out) const = 0;
+
+  /// How few rows are multiplied, where the type leaves a choice: for `kinglet bench`. Empty: there is none.
+  virtual std::string kernel() const { return {}; }
 
   /// Packing. Before the model is sealed the Linear holds its source; pack() writes the tiles of a range as one run of
   /// packed_bytes(range) bytes; adopt() is then given the run for each range, in ascending order and covering all

@@ -41,6 +41,8 @@ std::string program_page() {
     out += ".TP\n.BR kinglet\\-" + roff(command->name) + " (1)\n" + roff(command->summary) + "\n";
   return out + std::string(kExitStatus) +
          ".SH ENVIRONMENT\n.TP\n.B KINGLET_HOME\nWhere models are kept, instead of $XDG_DATA_HOME/kinglet.\n"
+         ".TP\n.B KINGLET_KERNEL\ndot or lookup: how few rows are multiplied with the types U1 to U4 (without it, as "
+         "measured).\n"
          ".TP\n.B KINGLET_ISA\nForces scalar, avx2, avx512 or neon kernels.\n"
          ".TP\n.B NO_COLOR\nNo colour and no progress bars.\n";
 }

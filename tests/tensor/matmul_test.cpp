@@ -190,6 +190,67 @@ TEST(Matmul, ManyRowsAndTilesGiveTheScalarBits) {
   }
 }
 
+// Table look-up and plain products, of every width and of rows that end anywhere: the same bits as the scalar
+// reference.
+TEST(Lookup, GivesTheBitsOfThePlainProduct) {
+  for (const char* name : {"U1", "U2", "U3", "U4"}) {
+    const BlockType& type = *find_block_type(name);
+    for (std::int64_t columns : {32, 576, 1536, 8192 + 64}) {
+      const std::int64_t outputs = columns > 2000 ? 16 * 33 + 5 : 16 * 3 + 9;
+      const std::vector<std::byte> data = random_tensor(type, outputs, columns, 11);
+      const auto dot = plan_packing(type, outputs, columns, ProductKernel::kDot);
+      const auto lookup = plan_packing(type, outputs, columns, ProductKernel::kLookup);
+      ASSERT_TRUE(dot && lookup);
+      ASSERT_NE(dot->format, lookup->format);
+      ASSERT_EQ(dot->tile_bytes, lookup->tile_bytes);
+      const std::vector<std::byte> dot_tiles = pack(*dot, data), lookup_tiles = pack(*lookup, data);
+      for (int rows : {1, 2, 3, 9}) {
+        const Input input(rows, columns, 12 + rows);
+        const std::vector<float> expected = multiply(matmul_kernels_scalar, *dot, dot_tiles, input.input);
+        for (Isa isa : supported_isas()) {
+          ASSERT_TRUE(same_bits(multiply(matmul_kernels(isa), *lookup, lookup_tiles, input.input), expected))
+              << isa_name(isa) << " " << name << " rows " << rows << " columns " << columns;
+          ASSERT_TRUE(same_bits(multiply(matmul_kernels(isa), *dot, dot_tiles, input.input), expected))
+              << isa_name(isa) << " " << name << " rows " << rows << " columns " << columns;
+        }
+      }
+    }
+  }
+}
+
+// The largest sums that there are: all activations and codes at the end of their range, with either sign.
+TEST(Lookup, TheLargestSumsFit) {
+  constexpr std::int64_t kColumns = 64;
+  for (const char* name : {"U1", "U2", "U3", "U4"}) {
+    const BlockType& type = *find_block_type(name);
+    const auto plan = plan_packing(type, 16, kColumns, ProductKernel::kLookup);
+    const float highest = type.form.codebook[(1 << type.form.bits) - 1];
+    for (float sign : {1.0f, -1.0f}) {
+      std::vector<float> weights(16 * kColumns, highest), x(kColumns, sign * 127);
+      for (std::size_t i = 0; i < weights.size(); i += 3) weights[i] = -highest;
+      for (std::size_t i = 0; i < x.size(); i += 3) x[i] = -x[i];  // so that every product has the same sign in row 0
+      std::vector<std::byte> data(16 * type.row_bytes(kColumns));
+      for (int row = 0; row < 16; ++row)
+        type.encode(weights.data(), kColumns / 32, nullptr, data.data() + row * type.row_bytes(kColumns));
+      Input input(1, kColumns, 1);
+      quantize_row(x.data(), kColumns, input.quantized.data());
+      for (Isa isa : supported_isas()) {
+        const std::vector<float> y = multiply(matmul_kernels(isa), *plan, pack(*plan, data), input.input);
+        for (int output = 0; output < 16; ++output)
+          EXPECT_NEAR(y[output], sign * highest * 127 * kColumns, 1) << isa_name(isa) << " " << name;
+      }
+    }
+  }
+}
+
+TEST(Lookup, OtherTypesHaveNoPlanes) {
+  for (const char* name : {"Q4_0", "IQ4_NL", "K4", "F16"}) {
+    const BlockType& type = *find_block_type(name);
+    EXPECT_EQ(plan_packing(type, 16, 512, ProductKernel::kLookup)->format,
+              plan_packing(type, 16, 512, ProductKernel::kDot)->format);
+  }
+}
+
 // A type that no kernel was written for: unsigned 3-bit codes without minimum, in groups of 32 with f32 scales; and one
 // with a codebook of 5 bits in groups of 64.
 constexpr std::int8_t kBook[32] = {-128, -100, -90, -80, -70, -60, -50, -40, -30, -20, -10, -7, -5, -3, -2, -1,

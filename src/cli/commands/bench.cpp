@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -258,6 +259,21 @@ std::string Bench::bottleneck(const Measured& measured) const {
   return text;
 }
 
+/// How matrices are multiplied whose types leave a choice.
+std::set<std::string> kernels_of(const Model& model) {
+  std::set<std::string> kernels;
+  const auto add = [&](const std::unique_ptr<Linear>& linear) {
+    if (linear && !linear->kernel().empty()) kernels.insert(linear->kernel());
+  };
+  add(model.embedding);
+  add(model.head);
+  for (const LayerWeights& layer : model.layers)
+    for (const auto* linear :
+         {&layer.query, &layer.key, &layer.value, &layer.output, &layer.gate, &layer.up, &layer.down})
+      add(*linear);
+  return kernels;
+}
+
 ordered_json Bench::json() const {
   ordered_json value = ordered_json::object();
   for (const Measured& measured : measured_) {
@@ -279,6 +295,7 @@ ordered_json Bench::json() const {
                           {"ratio_max", *std::max_element(measured.ratio.begin(), measured.ratio.end())}};
     value[measured.test.name] = entry;
   }
+  if (const std::set<std::string> kernels = kernels_of(*model_); !kernels.empty()) value["kernels"] = kernels;
   value["bandwidth_gbps"] = median(bandwidth_) / 1e9;
   for (const Measured& measured : measured_)
     if (measured.test.kind == SpeedTest::Kind::kDecode) value["bandwidth_share"] = share_of_bandwidth(measured);
@@ -309,11 +326,12 @@ std::string Bench::text() const {
                 machine.cores, std::string(isa_name(active_isa())).c_str(), model_->threads(),
                 arguments_.text("cache").c_str());
   std::string text = escape_for_terminal(path_) + "\n" + line;
-  std::snprintf(line, sizeof line, "bandwidth %.1f GB/s, %.1f MB read a token, load %.0f ms, peak memory %.1f MB\n\n",
+  std::snprintf(line, sizeof line, "bandwidth %.1f GB/s, %.1f MB read a token, load %.0f ms, peak memory %.1f MB\n",
                 median(bandwidth_) / 1e9, static_cast<double>(model_->bytes_per_token()) / 1e6, load_ms_,
                 static_cast<double>(peak_) / 1e6);
   text += line;
-  std::snprintf(line, sizeof line, "%-12s %10s %8s", "test", "tokens/s", "spread");
+  for (const std::string& kernel : kernels_of(*model_)) text += "kernel: " + kernel + "\n";
+  std::snprintf(line, sizeof line, "\n%-12s %10s %8s", "test", "tokens/s", "spread");
   text += line;
   if (peer_) {
     std::snprintf(line, sizeof line, " %10s %7s %15s", "peer", "ratio", "(min-max)");

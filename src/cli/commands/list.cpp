@@ -105,7 +105,7 @@ struct Method {
 std::vector<Method> methods() {
   std::vector<Method> all;
   for (const BlockType* type : block_types()) {
-    all.push_back({type->name, "block type", "", "A tensor type of GGUF files",
+    all.push_back({type->name, "block type", type->paper, type->help,
                    "tensors whose rows are multiples of " + std::to_string(type->block_values) + "; " +
                        (type->encode ? "read and written" : "read")});
   }

@@ -12,6 +12,7 @@ class BlockLinear final : public PackedLinear {
  public:
   BlockLinear(PackPlan plan, TensorData source) : PackedLinear(plan), source_(std::move(source)) {}
 
+  std::string kernel() const override { return describe_kernel(plan()); }
   void pack(TileRange range, std::byte* to) const override {
     pack_tiles(plan(), source_.bytes.data(), range.begin, range.end, to);
   }

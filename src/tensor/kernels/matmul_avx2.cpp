@@ -2,6 +2,7 @@
 // 16 bits, where as many of them as cannot overflow are added before they are widened.
 #include <immintrin.h>
 
+#include "tensor/kernels/lookup.h"
 #include "tensor/kernels/matmul_kernels.h"
 #include "tensor/kernels/quantize_step-inl.h"
 
@@ -72,7 +73,7 @@ inline __m256i trellis_quad(const unsigned char* block, const Book& book, __m256
   const __m256i mask = _mm256_set1_epi8((2 << kMemory) - 1);
   const unsigned char* at = block + 64;
   __m256i index = field;
-  if constexpr (F.width == 2) index = select(move_bits<Quad, kX>(line(at)), field, mask);
+  if constexpr (F.width == 2) index = select(move_bits<trellis_x_bit(Quad), kX>(line(at)), field, mask);
   if constexpr (F.width == 3) index = select(move_bits<Quad % 4 * 2, kX>(line(at + 64 * (Quad / 4))), field, mask);
   if constexpr (F.width == 4) {
     const __m256i x = Quad < 6 ? line(at + 64 * (Quad / 2)) : last_quads(at);
@@ -101,32 +102,52 @@ inline void unpack_trellis(const unsigned char* block, const Book& book, __m256i
   codes[7] = trellis_quad<F, 7>(block, book, choices);
 }
 
-// Codes of half a block, quad by quad: unsigned as stored, or signed where 8 bits are needed.
+// Code of one quad from bit planes, in an odd format: twice the stored one.
+template <TileFormat F, int Quad, int Plane = 0>
+inline __m256i plane_quad(const unsigned char* block) {
+  const __m256i bits =
+      _mm256_and_si256(move_bits<Quad, Plane + 1>(line(block + 64 * Plane)), _mm256_set1_epi8(2 << Plane));
+  if constexpr (Plane + 1 == F.width)
+    return bits;
+  else
+    return _mm256_or_si256(bits, plane_quad<F, Quad, Plane + 1>(block));
+}
+
+template <TileFormat F, int Quad = 0>
+inline void unpack_planes(const unsigned char* block, __m256i (&codes)[8]) {
+  codes[Quad] = plane_quad<F, Quad>(block);
+  if constexpr (Quad < 7) unpack_planes<F, Quad + 1>(block, codes);
+}
+
+// Codes of half a block, quad by quad: unsigned as stored (twice that in odd formats), or signed where 8 bits are
+// needed.
 template <TileFormat F>
 inline void unpack_codes(const unsigned char* block, const Book& book, __m256i (&codes)[8]) {
   if constexpr (F.trellis && F.width < 6) return unpack_trellis<F>(block, book, codes);
+  if constexpr (F.width == 1 || F.planes) return unpack_planes<F>(block, codes);
+  constexpr int kUp = F.odd ? 1 : 0;
   if constexpr (F.width <= 3) {
-    const __m256i low = _mm256_set1_epi8(3);
+    const __m256i low = _mm256_set1_epi8(3 << kUp);
     KINGLET_UNROLL for (int i = 0; i < 2; ++i) {
       const __m256i four = line(block + 64 * i);
-      codes[4 * i] = _mm256_and_si256(four, low);
-      codes[4 * i + 1] = _mm256_and_si256(_mm256_srli_epi16(four, 2), low);
-      codes[4 * i + 2] = _mm256_and_si256(_mm256_srli_epi16(four, 4), low);
-      codes[4 * i + 3] = _mm256_and_si256(_mm256_srli_epi16(four, 6), low);
+      codes[4 * i] = _mm256_and_si256(move_bits<0, kUp>(four), low);
+      codes[4 * i + 1] = _mm256_and_si256(move_bits<2, kUp>(four), low);
+      codes[4 * i + 2] = _mm256_and_si256(move_bits<4, kUp>(four), low);
+      codes[4 * i + 3] = _mm256_and_si256(move_bits<6, kUp>(four), low);
     }
     if constexpr (F.width == 3) {
-      const __m256i bits = line(block + 128), mask = _mm256_set1_epi8(4);
+      const __m256i bits = line(block + 128), mask = _mm256_set1_epi8(4 << kUp);
       const auto add = [&](__m256i& code, __m256i moved) {
         code = _mm256_or_si256(code, _mm256_and_si256(moved, mask));
       };
-      add(codes[0], move_bits<0, 2>(bits));
-      add(codes[1], move_bits<1, 2>(bits));
-      add(codes[2], bits);
-      add(codes[3], move_bits<3, 2>(bits));
-      add(codes[4], move_bits<4, 2>(bits));
-      add(codes[5], move_bits<5, 2>(bits));
-      add(codes[6], move_bits<6, 2>(bits));
-      add(codes[7], move_bits<7, 2>(bits));
+      add(codes[0], move_bits<0, 2 + kUp>(bits));
+      add(codes[1], move_bits<1, 2 + kUp>(bits));
+      add(codes[2], move_bits<2, 2 + kUp>(bits));
+      add(codes[3], move_bits<3, 2 + kUp>(bits));
+      add(codes[4], move_bits<4, 2 + kUp>(bits));
+      add(codes[5], move_bits<5, 2 + kUp>(bits));
+      add(codes[6], move_bits<6, 2 + kUp>(bits));
+      add(codes[7], move_bits<7, 2 + kUp>(bits));
     }
     return;
   }
@@ -135,11 +156,11 @@ inline void unpack_codes(const unsigned char* block, const Book& book, __m256i (
     KINGLET_UNROLL for (int quad = 0; quad < 8; ++quad) codes[quad] = _mm256_xor_si256(line(block + 64 * quad), bias);
     return;
   }
-  const __m256i nibble = _mm256_set1_epi8(15);
+  const __m256i nibble = _mm256_set1_epi8(15 << kUp);
   KINGLET_UNROLL for (int i = 0; i < 4; ++i) {
     const __m256i both = line(block + 64 * i);
-    codes[2 * i] = _mm256_and_si256(both, nibble);
-    codes[2 * i + 1] = _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble);
+    codes[2 * i] = _mm256_and_si256(move_bits<0, kUp>(both), nibble);
+    codes[2 * i + 1] = _mm256_and_si256(move_bits<4, kUp>(both), nibble);
   }
   if constexpr (F.codebook) {
     KINGLET_UNROLL for (int quad = 0; quad < 8; ++quad) codes[quad] = _mm256_shuffle_epi8(book.part[0], codes[quad]);
@@ -193,9 +214,11 @@ template <TileFormat F, int First, int Last>
 inline __m256i dot(__m256i negative_sum, const __m256i (&codes)[8], const QuantizedBlock& q) {
   constexpr bool kSigned = F.width == 8 || F.table();
   // Products of two codes that fit 16 bits: 2 * 15 * 127 * 8, 2 * 31 * 127 * 4, 2 * 63 * 127 * 2, 2 * 128 * 127.
-  constexpr int kFitting = kSigned ? 1 : F.width <= 4 ? 8 : F.width == 5 ? 4 : 2;
+  constexpr int kCodeBits = F.width + (F.odd ? 1 : 0);
+  constexpr int kFitting = kSigned ? 1 : kCodeBits <= 4 ? 8 : kCodeBits == 5 ? 4 : 2;
   const __m256i ones = _mm256_set1_epi16(1);
   __m256i sum = _mm256_setzero_si256();
+  if constexpr (F.odd) sum = _mm256_sub_epi32(_mm256_slli_epi32(negative_sum, F.width), negative_sum);
   if constexpr (F.biased && !kSigned) sum = _mm256_slli_epi32(negative_sum, F.width - 1);
   KINGLET_UNROLL for (int begin = First; begin < Last; begin += kFitting) {
     __m256i pairs = _mm256_setzero_si256();
@@ -278,7 +301,9 @@ inline void transpose_rows(const std::uint8_t* rows, std::size_t stride, __m256i
 
 inline void store(unsigned char* to, __m256i bytes) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), bytes); }
 
-struct Kernels {
+#include "tensor/kernels/lookup_avx2-inl.h"
+
+struct Kernels : Lookup {
   using PairRowCounts = Counts<1>;
   static constexpr int kPairsFrom = 0;
   using RowCounts = RowCountsOf<4, 2, 1>;
@@ -404,6 +429,16 @@ void Kernels::quantize_blocks(const float* x, std::int64_t blocks, QuantizedBloc
   }
 }
 
+// Codes of one bit.
+inline void interleave_bits(const __m256i (&quads)[8], unsigned char* out) {
+  __m256i bits = _mm256_setzero_si256();
+  KINGLET_UNROLL for (int quad = 7; quad >= 0; --quad) {
+    bits = _mm256_add_epi8(bits, bits);
+    bits = _mm256_or_si256(bits, _mm256_and_si256(quads[quad], _mm256_set1_epi8(1)));
+  }
+  store(out, bits);
+}
+
 // Codes of 2 or 3 bits.
 inline void interleave_narrow(const __m256i (&quads)[8], int width, unsigned char* out) {
   const __m256i pair = _mm256_set1_epi8(3), bit = _mm256_set1_epi8(4);
@@ -430,6 +465,10 @@ void Kernels::interleave(const std::uint8_t* rows, std::size_t stride, int width
     transpose_rows(rows, stride, quads);
     if (width == 8) {
       KINGLET_UNROLL for (int quad = 0; quad < 8; ++quad) store(out + 64 * quad, quads[quad]);
+      continue;
+    }
+    if (width == 1) {
+      interleave_bits(quads, out);
       continue;
     }
     if (width <= 3) {

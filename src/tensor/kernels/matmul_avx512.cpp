@@ -2,6 +2,7 @@
 // lane by the same four signed activations, broadcast from memory.
 #include <immintrin.h>
 
+#include "tensor/kernels/lookup.h"
 #include "tensor/kernels/matmul_kernels.h"
 
 namespace kinglet {
@@ -51,22 +52,34 @@ inline __m512i last_quads(const unsigned char* at) {
   return select(low, _mm512_srli_epi16(line(at + 128), 2), _mm512_set1_epi8(48));
 }
 
+// A table of levels, made unsigned as vpdpbusd wants it. `odd`: of a two-bit trellis, for indices turned left by a bit.
+struct Book {
+  __m512i even, odd;
+};
+
 // Levels of the quads 2 Pair and 2 Pair + 1 of a trellis; vpermb looks at six bits only.
 template <TileFormat F, int Quad>
-inline __m512i trellis_quad(const unsigned char* block, __m512i book, __m512i choices) {
+inline __m512i trellis_quad(const unsigned char* block, const Book& book, __m512i choices) {
   constexpr int kMemory = F.memory(), kX = kMemory + 1;
+  if constexpr (F.width == 2) {
+    // Two quads share a shift of the choices, and even and odd ones a shift of x; odd ones have their own table.
+    constexpr int kOdd = Quad % 2;
+    const __m512i place = move_bits<Quad % 4 - kOdd, 0>(choices);
+    const __m512i x = move_bits<trellis_x_bit(Quad), kOdd ? 0 : 5>(line(block + 64));
+    const __m512i two = select(x, place, _mm512_set1_epi8(kOdd ? 0x3E : 0x1F));
+    return _mm512_permutexvar_epi8(two, kOdd ? book.odd : book.even);
+  }
   const __m512i field = move_bits<(Quad < 4 ? Quad : Quad - kMemory), 0>(choices);
   const __m512i mask = _mm512_set1_epi8((2 << kMemory) - 1);
   const unsigned char* at = block + 64;
   __m512i index = field;
-  if constexpr (F.width == 2) index = select(move_bits<Quad, kX>(line(at)), field, mask);
   if constexpr (F.width == 3) index = select(move_bits<Quad % 4 * 2, kX>(line(at + 64 * (Quad / 4))), field, mask);
   if constexpr (F.width == 4) {
     const __m512i x = Quad < 6 ? line(at + 64 * (Quad / 2)) : last_quads(at);
     index = select(move_bits<Quad % 2 * 3, kX>(x), field, mask);
   }
   if constexpr (F.width == 5) index = select(move_bits<Quad % 2 * 4, kX>(line(at + 64 * (Quad / 2))), field, mask);
-  return _mm512_permutexvar_epi8(index, book);
+  return _mm512_permutexvar_epi8(index, book.even);
 }
 
 // The upper bits of the codes: those of all quads (width 3, 5) or of quads 4 Line .. 4 Line + 3 (width 6, trellises).
@@ -76,15 +89,27 @@ constexpr bool kTwoUppers = F.trellis || F.width == 6;
 template <TileFormat F, int Line>
 inline __m512i upper_bits(const unsigned char* block) {
   if constexpr (F.trellis && F.width < 6) return Line == 0 ? choices_before<F>(line(block)) : line(block);
+  if constexpr (F.planes) return _mm512_setzero_si512();
   if constexpr (F.width == 3) return line(block + 128);
   if constexpr (F.width == 5) return line(block + 256);
   if constexpr (F.width == 6) return line(block + 256 + 64 * Line);
   return _mm512_setzero_si512();
 }
 
-// Codes of the quads 2 Pair and 2 Pair + 1.
+// Code of one quad from bit planes, in an odd format: twice the stored one.
+template <TileFormat F, int Quad, int Plane = 0>
+inline __m512i plane_quad(const unsigned char* block) {
+  const __m512i bits = move_bits<Quad, Plane + 1>(line(block + 64 * Plane));
+  const __m512i mask = _mm512_set1_epi8(2 << Plane);
+  if constexpr (Plane + 1 == F.width)
+    return _mm512_and_si512(bits, mask);
+  else
+    return merge(plane_quad<F, Quad, Plane + 1>(block), bits, mask);
+}
+
+// Codes of the quads 2 Pair and 2 Pair + 1; of odd formats twice the stored ones.
 template <TileFormat F, int Pair>
-inline void unpack_pair(const unsigned char* block, __m512i book, __m512i upper, __m512i& first, __m512i& second) {
+inline void unpack_pair(const unsigned char* block, const Book& book, __m512i upper, __m512i& first, __m512i& second) {
   if constexpr (F.width == 8) {
     first = line(block + 128 * Pair);
     second = line(block + 128 * Pair + 64);
@@ -95,22 +120,29 @@ inline void unpack_pair(const unsigned char* block, __m512i book, __m512i upper,
     second = trellis_quad<F, 2 * Pair + 1>(block, book, upper);
     return;
   }
+  if constexpr (F.width == 1 || F.planes) {
+    first = plane_quad<F, 2 * Pair>(block);
+    second = plane_quad<F, 2 * Pair + 1>(block);
+    return;
+  }
+  constexpr int kUp = F.odd ? 1 : 0;
   if constexpr (F.width <= 3) {
-    const __m512i both = line(block + 64 * (Pair / 2)), low = _mm512_set1_epi8(3), high = _mm512_set1_epi8(4);
-    first = _mm512_and_si512(move_bits<4 * (Pair % 2), 0>(both), low);
-    second = _mm512_and_si512(move_bits<4 * (Pair % 2) + 2, 0>(both), low);
+    const __m512i both = line(block + 64 * (Pair / 2)), low = _mm512_set1_epi8(3 << kUp),
+                  high = _mm512_set1_epi8(4 << kUp);
+    first = _mm512_and_si512(move_bits<4 * (Pair % 2), kUp>(both), low);
+    second = _mm512_and_si512(move_bits<4 * (Pair % 2) + 2, kUp>(both), low);
     if constexpr (F.width == 3) {
-      first = merge(first, move_bits<2 * Pair, 2>(upper), high);
-      second = merge(second, move_bits<2 * Pair + 1, 2>(upper), high);
+      first = merge(first, move_bits<2 * Pair, 2 + kUp>(upper), high);
+      second = merge(second, move_bits<2 * Pair + 1, 2 + kUp>(upper), high);
     }
     return;
   }
-  const __m512i nibble = _mm512_set1_epi8(15), both = line(block + 64 * Pair);
-  first = _mm512_and_si512(both, nibble);
-  second = _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble);
+  const __m512i nibble = _mm512_set1_epi8(15 << kUp), both = line(block + 64 * Pair);
+  first = _mm512_and_si512(move_bits<0, kUp>(both), nibble);
+  second = _mm512_and_si512(move_bits<4, kUp>(both), nibble);
   if constexpr (F.codebook) {
-    first = _mm512_shuffle_epi8(book, first);
-    second = _mm512_shuffle_epi8(book, second);
+    first = _mm512_shuffle_epi8(book.even, first);
+    second = _mm512_shuffle_epi8(book.even, second);
   }
   if constexpr (F.width == 5) {
     const __m512i mask = _mm512_set1_epi8(16);
@@ -123,13 +155,13 @@ inline void unpack_pair(const unsigned char* block, __m512i book, __m512i upper,
     second = merge(second, move_bits<4 * (Pair % 2) + 2, 4>(upper), mask);
   }
   if constexpr (F.trellis) {
-    first = _mm512_permutexvar_epi8(first, book);
-    second = _mm512_permutexvar_epi8(second, book);
+    first = _mm512_permutexvar_epi8(first, book.even);
+    second = _mm512_permutexvar_epi8(second, book.even);
   }
 }
 
 template <TileFormat F>
-inline void unpack_codes(const unsigned char* block, __m512i book, __m512i (&codes)[8]) {
+inline void unpack_codes(const unsigned char* block, const Book& book, __m512i (&codes)[8]) {
   const __m512i low = upper_bits<F, 0>(block);
   unpack_pair<F, 0>(block, book, low, codes[0], codes[1]);
   unpack_pair<F, 1>(block, book, low, codes[2], codes[3]);
@@ -162,9 +194,12 @@ inline __m512i broadcast_int(const void* from) {
   return _mm512_set1_epi32(value);
 }
 
-// What the accumulation of a biased format starts from: bias * (minus the sum of the activations' codes).
+// What the accumulation of a biased or odd format starts from: what was added to the codes, times minus the sum of the
+// activations' codes.
 template <TileFormat F>
 inline __m512i start(__m512i negative_sum) {
+  if constexpr (F.odd && F.width == 1) return negative_sum;
+  if constexpr (F.odd) return _mm512_sub_epi32(_mm512_slli_epi32(negative_sum, F.width), negative_sum);
   constexpr int kBiasBits = F.table() ? 7 : F.width - 1;
   if constexpr (F.biased || F.table()) return _mm512_slli_epi32(negative_sum, kBiasBits);
   return _mm512_setzero_si512();
@@ -237,6 +272,7 @@ struct RowAddress {
   }
 };
 
+<<<<<<< HEAD
 // The quads 2 Pair and 2 Pair + 1 of T tiles side by side: the sums of all rows advance together, so that none waits
 // for its own last addition. With two tiles each broadcast of activations serves both.
 template <TileFormat F, int R, int T, int Pair>
@@ -244,6 +280,26 @@ inline void add_pair(const unsigned char* const (&blocks)[T], __m512i book, cons
                      const QuantizedBlock* const (&q)[R], __m512i (&sums)[T][R]) {
   __m512i first[T], second[T];
   KINGLET_UNROLL for (int t = 0; t < T; ++t) unpack_pair<F, Pair>(blocks[t], book, upper[t], first[t], second[t]);
+=======
+template <TileFormat F, int R, int Row = 0>
+inline void add_block(const __m512i (&codes)[8], const __m512 (&scales)[2], const __m512 (&minimums)[2],
+                      const RowAddress& rows, __m512 (&sums)[R]) {
+  const auto& q = *reinterpret_cast<const QuantizedBlock*>(rows.template at<Row>());
+  const __m512 value = block_value<F, R>(codes, scales, minimums, q);
+  sums[Row] = _mm512_fmadd_ps(value, _mm512_set1_ps(q.scale), sums[Row]);
+  if constexpr (Row + 1 < R) add_block<F, R, Row + 1>(codes, scales, minimums, rows, sums);
+}
+
+// Two tiles side by side: each broadcast of activations serves both, so that the multipliers and not the loads are the
+// limit.
+constexpr int kPair = 2;
+
+template <TileFormat F, int R, int Pair>
+inline void add_pair(const unsigned char* const (&blocks)[kPair], const Book& book, const __m512i (&upper)[kPair],
+                     const QuantizedBlock* const (&q)[R], __m512i (&sums)[kPair][R]) {
+  __m512i first[kPair], second[kPair];
+  KINGLET_UNROLL for (int t = 0; t < kPair; ++t) unpack_pair<F, Pair>(blocks[t], book, upper[t], first[t], second[t]);
+>>>>>>> 1c93990 (tensor: types U1 to U4 with table look-up kernels, and a tile of K2 that takes fewer shifts)
   KINGLET_UNROLL for (int r = 0; r < R; ++r) {
     const __m512i a = broadcast_int(q[r]->codes + 8 * Pair);
     KINGLET_UNROLL for (int t = 0; t < T; ++t) sums[t][r] = _mm512_dpbusd_epi32(sums[t][r], first[t], a);
@@ -260,9 +316,15 @@ inline void row_blocks(const RowAddress& rows, const QuantizedBlock* (&q)[R]) {
   if constexpr (Row + 1 < R) row_blocks<F, R, Row + 1>(rows, q);
 }
 
+<<<<<<< HEAD
 template <TileFormat F, int R, int T>
 inline void add_blocks(const unsigned char* const (&blocks)[T], __m512i book, const __m512 (&units)[T],
                        const __m512 (&minimum_units)[T], const RowAddress& rows, __m512 (&totals)[T][R]) {
+=======
+template <TileFormat F, int R>
+inline void add_block_pair(const unsigned char* const (&blocks)[kPair], const Book& book, const __m512 (&units)[kPair],
+                           const __m512 (&minimum_units)[kPair], const RowAddress& rows, __m512 (&totals)[kPair][R]) {
+>>>>>>> 1c93990 (tensor: types U1 to U4 with table look-up kernels, and a tile of K2 that takes fewer shifts)
   const QuantizedBlock* q[R];
   row_blocks<F, R>(rows, q);
   const auto scale = [&](int t, int group) {
@@ -326,19 +388,32 @@ inline __m512 load_weights(const unsigned char* from) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(words), 16));
 }
 
-// Made unsigned, as vpdpbusd wants it.
 template <TileFormat F>
-inline __m512i load_codebook(const std::int8_t* codebook) {
-  if constexpr (F.trellis)
-    return _mm512_xor_si512(_mm512_loadu_si512(codebook), _mm512_set1_epi8(static_cast<char>(0x80)));
-  if constexpr (!F.codebook) return _mm512_setzero_si512();
-  return _mm512_broadcast_i32x4(_mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codebook)),
-                                              _mm_set1_epi8(static_cast<char>(0x80))));
+inline Book load_codebook(const std::int8_t* codebook) {
+  const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
+  Book book = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+  if constexpr (F.trellis) book.even = _mm512_xor_si512(_mm512_loadu_si512(codebook), sign);
+  if constexpr (F.trellis && F.width == 2) {
+    alignas(64) unsigned char turned[64];
+    for (unsigned i = 0; i < 64; ++i) turned[i] = static_cast<unsigned char>(i >> 1 | (i & 1) << 5);
+    book.odd = _mm512_permutexvar_epi8(_mm512_load_si512(turned), book.even);
+  }
+  if constexpr (F.codebook) {
+    const __m128i levels = _mm_loadu_si128(reinterpret_cast<const __m128i*>(codebook));
+    book.even = _mm512_xor_si512(_mm512_broadcast_i32x4(levels), sign);
+  }
+  return book;
 }
 
+<<<<<<< HEAD
 constexpr int kPair = 2;  // tiles of run_pair
 
 struct Kernels {
+=======
+#include "tensor/kernels/lookup_avx512-inl.h"
+
+struct Kernels : Lookup {
+>>>>>>> 1c93990 (tensor: types U1 to U4 with table look-up kernels, and a tile of K2 that takes fewer shifts)
   using PairRowCounts = RowCountsOf<4, 3, 2, 1>;
   // Fewer rows are bound by memory, which likes to be read in order.
   static constexpr int kPairsFrom = 9;
@@ -349,9 +424,15 @@ struct Kernels {
   static inline void run(const unsigned char* tile, std::int64_t units, const unsigned char* x, std::size_t x_stride,
                          const std::int8_t* codebook, bool prefetch, float* sums) {
     constexpr TileFormat F = kTileFormats[Format];
+<<<<<<< HEAD
     const __m512i book = load_codebook<F>(codebook);
     __m512 totals[1][R];
     KINGLET_UNROLL for (int r = 0; r < R; ++r) totals[0][r] = _mm512_load_ps(sums + kLanes * r);
+=======
+    const Book book = load_codebook<F>(codebook);
+    __m512 totals[R];
+    KINGLET_UNROLL for (int r = 0; r < R; ++r) totals[r] = _mm512_load_ps(sums + kLanes * r);
+>>>>>>> 1c93990 (tensor: types U1 to U4 with table look-up kernels, and a tile of K2 that takes fewer shifts)
     RowAddress rows(x, x_stride);
     for (std::int64_t u = 0; u < units; ++u) {
       __m512 unit = _mm512_setzero_ps(), minimum_unit = _mm512_setzero_ps();
@@ -384,7 +465,7 @@ struct Kernels {
                               const unsigned char* x, std::size_t x_stride, const std::int8_t* codebook, int fetch,
                               float* sums, std::size_t sums_apart) {
     constexpr TileFormat F = kTileFormats[Format];
-    const __m512i book = load_codebook<F>(codebook);
+    const Book book = load_codebook<F>(codebook);
     __m512 totals[kPair][R];
     KINGLET_UNROLL for (int t = 0; t < kPair; ++t) {
       KINGLET_UNROLL for (int r = 0; r < R; ++r) totals[t][r] = _mm512_load_ps(sums + t * sums_apart + kLanes * r);
@@ -472,6 +553,16 @@ inline void transpose_rows(const std::uint8_t* rows, std::size_t stride, __m512i
   }
 }
 
+// Codes of one bit, from quads.
+inline void interleave_bits(const __m512i (&quads)[8], unsigned char* out) {
+  __m512i bits = _mm512_setzero_si512();
+  KINGLET_UNROLL for (int quad = 7; quad >= 0; --quad) {
+    bits = _mm512_add_epi8(bits, bits);
+    bits = _mm512_or_si512(bits, _mm512_and_si512(quads[quad], _mm512_set1_epi8(1)));
+  }
+  _mm512_storeu_si512(out, bits);
+}
+
 // Codes of 2 or 3 bits, from quads.
 inline void interleave_narrow(const __m512i (&quads)[8], int width, unsigned char* out) {
   const __m512i pair = _mm512_set1_epi8(3), bit = _mm512_set1_epi8(4);
@@ -500,6 +591,7 @@ void Kernels::interleave(const std::uint8_t* rows, std::size_t stride, int width
     KINGLET_UNROLL for (int quad = 0; quad < 8; ++quad) _mm512_storeu_si512(out + 64 * quad, quads[quad]);
     return;
   }
+  if (width == 1) return interleave_bits(quads, out);
   if (width <= 3) return interleave_narrow(quads, width, out);
   const __m512i low = _mm512_set1_epi8(15);
   KINGLET_UNROLL for (int i = 0; i < 4; ++i) {

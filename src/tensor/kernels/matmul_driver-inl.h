@@ -190,9 +190,14 @@ struct FloatRuns {
   }
 };
 
+#include "tensor/kernels/lookup_driver-inl.h"
+
 template <typename Kernels, int Index>
 void multiply_format(const MatmulCall& call) {
   constexpr TileFormat F = kTileFormats[Index];
+  if constexpr (F.planes) {
+    if (call.rows <= kLookupRows) return multiply_lookup<Kernels, Index>(call);
+  }
   multiply_all(call, F.unit_bytes(), sizeof(QuantizedBlock) * F.blocks_per_unit(), FormatRuns<Kernels, Index>{call});
 }
 

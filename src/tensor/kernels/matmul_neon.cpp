@@ -2,6 +2,7 @@
 // activations.
 #include <arm_neon.h>
 
+#include "tensor/kernels/lookup.h"
 #include "tensor/kernels/matmul_kernels.h"
 #include "tensor/kernels/quantize_scalar-inl.h"
 
@@ -56,7 +57,7 @@ inline int8x16_t trellis_quad(const unsigned char* block, const int8x16x4_t& boo
   const uint8x16_t mask = vdupq_n_u8((2 << kMemory) - 1);
   const unsigned char* at = block + 64;
   uint8x16_t index = field;
-  if constexpr (F.width == 2) index = vbslq_u8(mask, field, move_bits<Quad, kX>(line(at)));
+  if constexpr (F.width == 2) index = vbslq_u8(mask, field, move_bits<trellis_x_bit(Quad), kX>(line(at)));
   if constexpr (F.width == 3) index = vbslq_u8(mask, field, move_bits<Quad % 4 * 2, kX>(line(at + 64 * (Quad / 4))));
   if constexpr (F.width == 4) {
     const uint8x16_t x = Quad < 6 ? line(at + 64 * (Quad / 2)) : last_quads(at);
@@ -108,12 +109,30 @@ inline void unpack_narrow(const unsigned char* block, uint8x16_t (&stored)[8]) {
   }
 }
 
-// Codes of a quarter of a block, quad by quad: as stored, or signed where 8 bits are needed.
+// Stored code of one quad from bit planes.
+template <TileFormat F, int Quad, int Plane = 0>
+inline uint8x16_t plane_quad(const unsigned char* block) {
+  const uint8x16_t bits = vandq_u8(move_bits<Quad, Plane>(line(block + 64 * Plane)), vdupq_n_u8(1 << Plane));
+  if constexpr (Plane + 1 == F.width)
+    return bits;
+  else
+    return vorrq_u8(bits, plane_quad<F, Quad, Plane + 1>(block));
+}
+
+template <TileFormat F, int Quad = 0>
+inline void unpack_planes(const unsigned char* block, uint8x16_t (&stored)[8]) {
+  stored[Quad] = plane_quad<F, Quad>(block);
+  if constexpr (Quad < 7) unpack_planes<F, Quad + 1>(block, stored);
+}
+
+// Codes of a quarter of a block, quad by quad: as stored, twice that in odd formats, or signed where 8 bits are needed.
 template <TileFormat F>
 inline void unpack_codes(const unsigned char* block, const int8x16x4_t& book, int8x16_t (&codes)[8]) {
   if constexpr (F.trellis && F.width < 6) return unpack_trellis<F>(block, book, codes);
   uint8x16_t stored[8];
-  if constexpr (F.width <= 3) {
+  if constexpr (F.width == 1 || F.planes) {
+    unpack_planes<F>(block, stored);
+  } else if constexpr (F.width <= 3) {
     unpack_narrow<F>(block, stored);
   } else if constexpr (F.width == 8) {
     KINGLET_UNROLL for (int quad = 0; quad < 8; ++quad) stored[quad] =
@@ -148,6 +167,7 @@ inline void unpack_codes(const unsigned char* block, const int8x16x4_t& book, in
   KINGLET_UNROLL for (int quad = 0; quad < 8; ++quad) {
     codes[quad] = F.trellis    ? vqtbl4q_s8(book, stored[quad])
                   : F.codebook ? vqtbl1q_s8(book.val[0], stored[quad])
+                  : F.odd      ? vreinterpretq_s8_u8(vshlq_n_u8(stored[quad], 1))
                                : vreinterpretq_s8_u8(stored[quad]);
   }
 }
@@ -172,6 +192,7 @@ inline float32x4_t load_scale(const unsigned char* from, int quarter, float32x4_
 
 template <TileFormat F>
 inline int32x4_t start(std::int32_t negative_sum) {
+  if constexpr (F.odd) return vdupq_n_s32(negative_sum * ((1 << F.width) - 1));
   if constexpr (F.biased && F.width < 8) return vdupq_n_s32(negative_sum * (1 << (F.width - 1)));
   return vdupq_n_s32(0);
 }
@@ -253,7 +274,9 @@ inline Step choose_step(const float32x4_t (&values)[8], std::uint32_t largest) {
   return best;
 }
 
-struct Kernels {
+#include "tensor/kernels/lookup_neon-inl.h"
+
+struct Kernels : Lookup {
   using PairRowCounts = Counts<1>;
   static constexpr int kPairsFrom = 0;
   using RowCounts = RowCountsOf<4, 2, 1>;
@@ -378,6 +401,13 @@ void Kernels::interleave(const std::uint8_t* rows, std::size_t stride, int width
     }
     if (width == 8) {
       KINGLET_UNROLL for (int quad = 0; quad < 8; ++quad) vst1q_u8(out + 64 * quad, quads[quad]);
+      continue;
+    }
+    if (width == 1) {
+      uint8x16_t bits = vdupq_n_u8(0);
+      KINGLET_UNROLL for (int quad = 7; quad >= 0; --quad) bits =
+          vorrq_u8(vshlq_n_u8(bits, 1), vandq_u8(quads[quad], vdupq_n_u8(1)));
+      vst1q_u8(out, bits);
       continue;
     }
     if (width <= 3) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "tensor/half.h"
+#include "tensor/kernels/lookup.h"
 #include "tensor/kernels/matmul_kernels.h"
 #include "tensor/kernels/pack_tile-inl.h"
 #include "tensor/kernels/quantize_scalar-inl.h"
@@ -20,8 +21,7 @@ float block_value(const unsigned char* block, float unit, float minimum_unit, in
   for (int group = 0; group < F.groups(); ++group) {
     std::int32_t sum = 0;
     for (int i = group * F.group; i < (group + 1) * F.group; ++i) {
-      const int stored = stored_code<F>(block, lane, i);
-      sum += (F.table() ? codebook[stored] : stored - F.bias()) * q.codes[i];
+      sum += code_value<F>(stored_code<F>(block, lane, i), codebook) * q.codes[i];
     }
     const float scale = group_scale<F>(block + F.code_bytes(), unit, group, lane);
     value = group == 0 ? static_cast<float>(sum) * scale : std::fma(static_cast<float>(sum), scale, value);
@@ -39,7 +39,9 @@ float block_value(const unsigned char* block, float unit, float minimum_unit, in
   return value;
 }
 
-struct Kernels {
+#include "tensor/kernels/lookup_scalar-inl.h"
+
+struct Kernels : Lookup {
   using PairRowCounts = Counts<1>;
   static constexpr int kPairsFrom = 0;
   using RowCounts = Counts<1>;
@@ -96,6 +98,12 @@ struct Kernels {
         unsigned char* to = out + 4 * lane + i;
         if (width == 8) {
           for (int quad = 0; quad < 8; ++quad) to[64 * quad] = row[4 * quad + i];
+          continue;
+        }
+        if (width == 1) {
+          unsigned bits = 0;
+          for (int quad = 0; quad < 8; ++quad) bits |= (row[4 * quad + i] & 1u) << quad;
+          *to = static_cast<unsigned char>(bits);
           continue;
         }
         if (width <= 3) {

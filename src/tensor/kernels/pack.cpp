@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "tensor/kernels/lookup.h"
 #include "tensor/kernels/matmul.h"
 #include "tensor/kernels/matmul_kernels.h"
 #include "tensor/kernels/pack_tile-inl.h"
@@ -16,10 +17,20 @@ namespace {
 
 constexpr int kUnitInputs = 256;  // of the formats with kMultiples
 
+// Whether the levels are the odd integers around zero.
+bool is_even_grid(const CodeForm& form) {
+  if (!form.codebook || form.bits < 1 || form.bits > 4) return false;
+  for (int code = 0; code < 1 << form.bits; ++code)
+    if (form.codebook[code] != 2 * code + 1 - (1 << form.bits)) return false;
+  return true;
+}
+
 bool holds(const TileFormat& format, const BlockType& type) {
   const CodeForm& form = type.form;
   if (format.trellis) return form.trellis && type.trellis_parts && form.trellis_bits == format.width;
-  if (format.codebook) {
+  if (format.odd) {
+    if (format.planes || !is_even_grid(form) || form.bits != format.width) return false;
+  } else if (format.codebook) {
     if (!form.codebook || form.bits > 4) return false;
   } else if (form.codebook) {
     if (format.width < 8) return false;  // the values themselves are stored
@@ -31,6 +42,14 @@ bool holds(const TileFormat& format, const BlockType& type) {
   if (form.group % format.group != 0 || (form.has_minimum && !format.minimum)) return false;
   if (format.scales == ScaleForm::kFloat32) return true;
   return format.scales == form.scales && (form.scales != ScaleForm::kMultiples || type.block_values == kUnitInputs);
+}
+
+// The format of bit planes for the codes of an odd one; -1 if it has none.
+int plane_format(int format) {
+  for (int i = 0; i < kTileFormatCount; ++i)
+    if (kTileFormats[format].odd && kTileFormats[i].planes && kTileFormats[i].width == kTileFormats[format].width)
+      return i;
+  return -1;
 }
 
 int code_format(const BlockType& type) {
@@ -102,7 +121,7 @@ struct Spread {
       type.multiples(data, some_blocks, units.data() + lane * blocks, minimum_units.data() + lane * blocks,
                      scale_multiples.data() + lane * groups, minimum_multiples.data() + lane * groups);
     }
-    if (type.form.codebook && !format.codebook) {
+    if (type.form.codebook && !format.codebook && !format.odd) {
       for (std::size_t i = 0; i < count; ++i) to[i] = type.form.codebook[to[i]];
     }
     const int bias = format.bias();
@@ -144,6 +163,15 @@ void put_trellis_x(const std::uint8_t* codes, int lane, unsigned char* out) {
   }
 }
 
+// The x of a two-bit trellis.
+void put_trellis_bits(const std::uint8_t* codes, int lane, unsigned char* out) {
+  for (int i = 0; i < 4; ++i) {
+    unsigned bits = 0;
+    for (int quad = 0; quad < 8; ++quad) bits |= (codes[i] >> quad & 1u) << trellis_x_bit(quad);
+    out[4 * lane + i] = static_cast<unsigned char>(bits);
+  }
+}
+
 void put_trellis(const MatmulKernels& kernels, const std::uint8_t* codes, std::size_t stride, int width,
                  unsigned char* out) {
   if (width == 6) {
@@ -157,8 +185,19 @@ void put_trellis(const MatmulKernels& kernels, const std::uint8_t* codes, std::s
   for (int lane = 0; lane < kTileLanes; ++lane) {
     const std::uint8_t* from = codes + lane * stride;
     if (width == 4) put_trellis_x(from + 4, lane, out + 64);
-    for (int part = 0; part < (width == 4 ? 1 : width); ++part)
+    if (width == 2) put_trellis_bits(from + 4, lane, out + 64);
+    for (int part = 0; part < (width % 2 == 0 ? 1 : width); ++part)
       std::memcpy(out + 64 * part + 4 * lane, from + 4 * part, 4);
+  }
+}
+
+void put_planes(const MatmulKernels& kernels, const std::uint8_t* codes, std::size_t stride, int width,
+                unsigned char* out) {
+  for (int plane = 0; plane < width; ++plane) {
+    std::uint8_t bits[kTileLanes][kBlockInputs];
+    for (int lane = 0; lane < kTileLanes; ++lane)
+      for (int i = 0; i < kBlockInputs; ++i) bits[lane][i] = codes[lane * stride + i] >> plane & 1;
+    kernels.interleave(bits[0], kBlockInputs, 1, out + 64 * plane);
   }
 }
 
@@ -173,6 +212,8 @@ unsigned char* put_units(const MatmulKernels& kernels, const BlockType& type, co
     const auto* codes = reinterpret_cast<const std::uint8_t*>(spread.codes.data());
     if (format.trellis)
       put_trellis(kernels, codes + input / kBlockInputs * 4 * format.width, spread.inputs, format.width, out);
+    else if (format.planes)
+      put_planes(kernels, codes + input, spread.inputs, format.width, out);
     else
       kernels.interleave(codes + input, spread.inputs, format.width, out);
     out += format.code_bytes();
@@ -249,8 +290,8 @@ void unpack_codes(const PackPlan& plan, const unsigned char* at, int lane, float
         const float minimum =
             F.minimum ? group_scale<F>(at + F.code_bytes() + F.scale_bytes(), minimum_unit, group, lane) : 0.0f;
         for (int i = group * F.group; i < (group + 1) * F.group; ++i) {
-          const int stored = stored_code<F>(at, lane, i);
-          const float value = scale * static_cast<float>(F.table() ? plan.codebook[stored] : stored - F.bias());
+          const int code = code_value<F>(stored_code<F>(at, lane, i), plan.codebook);
+          const float value = scale * static_cast<float>(code);
           out[input + i] = F.minimum ? value - minimum : value;
         }
       }
@@ -267,7 +308,8 @@ constexpr auto kUnpack = unpack_table(std::make_integer_sequence<int, kTileForma
 
 }  // namespace
 
-std::optional<PackPlan> plan_packing(const BlockType& type, std::int64_t outputs, std::int64_t inputs) {
+std::optional<PackPlan> plan_packing(const BlockType& type, std::int64_t outputs, std::int64_t inputs,
+                                     ProductKernel kernel) {
   if (outputs < 1 || inputs < 1 || type.block_values < 1 || inputs % type.block_values != 0) return std::nullopt;
   PackPlan plan;
   plan.type = &type;
@@ -281,6 +323,11 @@ std::optional<PackPlan> plan_packing(const BlockType& type, std::int64_t outputs
   if (is_float_format(plan.format)) {
     plan.tile_bytes = static_cast<std::size_t>(inputs) * kTileLanes * (plan.format == kTileFloat32 ? 4 : 2);
     return plan;
+  }
+  if (const int planes = plane_format(plan.format); planes >= 0) {
+    if (kernel == ProductKernel::kLookup ||
+        (kernel == ProductKernel::kBest && lookup_choice(kTileFormats[planes].width).use))
+      plan.format = planes;
   }
   const TileFormat& format = kTileFormats[plan.format];
   plan.input = InputFormat::kInt8;

@@ -28,7 +28,7 @@ int trellis_code(const unsigned char* codes, int lane, int input) {
   }
   const unsigned char* at = codes + 64 + 4 * lane + i;
   int x = 0;
-  if constexpr (F.width == 2) x = at[0] >> quad & 1;
+  if constexpr (F.width == 2) x = at[0] >> trellis_x_bit(quad) & 1;
   if constexpr (F.width == 3) x = at[64 * (quad / 4)] >> (quad % 4 * 2) & 3;
   if constexpr (F.width == 5) x = at[64 * (quad / 2)] >> (quad % 2 * 4) & 15;
   if constexpr (F.width == 4) {
@@ -43,6 +43,11 @@ template <TileFormat F>
 int stored_code(const unsigned char* codes, int lane, int input) {
   const int quad = input / 4, byte = 4 * lane + input % 4;
   if constexpr (F.trellis && F.width < 6) return trellis_code<F>(codes, lane, input);
+  if constexpr (F.width == 1 || F.planes) {
+    int code = 0;
+    for (int plane = 0; plane < F.width; ++plane) code |= (codes[64 * plane + byte] >> quad & 1) << plane;
+    return code;
+  }
   if constexpr (F.width <= 3) {
     int code = codes[64 * (quad / 4) + byte] >> (quad % 4 * 2) & 3;
     if constexpr (F.width == 3) code |= (codes[128 + byte] >> quad & 1) << 2;
@@ -53,6 +58,14 @@ int stored_code(const unsigned char* codes, int lane, int input) {
   if constexpr (F.width == 5) code |= (codes[256 + byte] >> quad & 1) << 4;
   if constexpr (F.width == 6) code |= (codes[256 + 64 * (quad / 4) + byte] >> (quad % 4 * 2) & 3) << 4;
   return code;
+}
+
+// What a stored code stands for.
+template <TileFormat F>
+int code_value(int stored, const std::int8_t* codebook) {
+  if constexpr (F.table()) return codebook[stored];
+  if constexpr (F.odd) return 2 * stored + 1 - (1 << F.width);
+  return stored - F.bias();
 }
 
 // Scale (or minimum) of `lane` in group `group`; `unit` multiplies it where the format says so.

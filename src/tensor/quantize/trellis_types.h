@@ -71,6 +71,7 @@ constexpr BlockType make_trellis_type(std::string_view name, const BlockType* (*
   type.coding_order = kTrellisOrder;
   type.variant = variant;
   type.is_native = true;
+  type.help = "Paths through a trellis of 64 levels";
   return type;
 }
 
