@@ -60,6 +60,11 @@ enum class ProductKernel {
 /// codes, of 32), or `outputs` is not positive. Every block type can be packed: a new one needs no new kernel.
 std::optional<PackPlan> plan_packing(const BlockType& type, std::int64_t outputs, std::int64_t inputs,
                                      ProductKernel kernel = ProductKernel::kBest);
+/// The plan of tiles that the caller fills with int8 weights and f32 scales itself, inputs a multiple of 32 (no type,
+/// no packing): for each 32 inputs eight lines of 64 bytes, of which byte 4 r + i of line b holds 128 + the weight of
+/// output r and input 4 b + i, then 16 scales.
+PackPlan plan_bytes(std::int64_t outputs, std::int64_t inputs);
+
 /// "U1 by look-up (2.1 ns for 32 x 16 weights, plain 2.9)" where there is a choice, else empty.
 std::string describe_kernel(const PackPlan& plan);
 inline std::size_t tile_bytes(const PackPlan& plan) { return plan.tile_bytes; }

@@ -241,7 +241,7 @@ inline __m512 block_value(const __m512i (&codes)[8], const __m512 (&scales)[2], 
 }
 
 template <TileFormat F>
-inline void add_block(const unsigned char* block, __m512i book, __m512 unit, __m512 minimum_unit,
+inline void add_block(const unsigned char* block, const Book& book, __m512 unit, __m512 minimum_unit,
                       const QuantizedBlock& q, __m512& total) {
   __m512i codes[8];
   unpack_codes<F>(block, book, codes);
@@ -272,34 +272,13 @@ struct RowAddress {
   }
 };
 
-<<<<<<< HEAD
 // The quads 2 Pair and 2 Pair + 1 of T tiles side by side: the sums of all rows advance together, so that none waits
 // for its own last addition. With two tiles each broadcast of activations serves both.
 template <TileFormat F, int R, int T, int Pair>
-inline void add_pair(const unsigned char* const (&blocks)[T], __m512i book, const __m512i (&upper)[T],
+inline void add_pair(const unsigned char* const (&blocks)[T], const Book& book, const __m512i (&upper)[T],
                      const QuantizedBlock* const (&q)[R], __m512i (&sums)[T][R]) {
   __m512i first[T], second[T];
   KINGLET_UNROLL for (int t = 0; t < T; ++t) unpack_pair<F, Pair>(blocks[t], book, upper[t], first[t], second[t]);
-=======
-template <TileFormat F, int R, int Row = 0>
-inline void add_block(const __m512i (&codes)[8], const __m512 (&scales)[2], const __m512 (&minimums)[2],
-                      const RowAddress& rows, __m512 (&sums)[R]) {
-  const auto& q = *reinterpret_cast<const QuantizedBlock*>(rows.template at<Row>());
-  const __m512 value = block_value<F, R>(codes, scales, minimums, q);
-  sums[Row] = _mm512_fmadd_ps(value, _mm512_set1_ps(q.scale), sums[Row]);
-  if constexpr (Row + 1 < R) add_block<F, R, Row + 1>(codes, scales, minimums, rows, sums);
-}
-
-// Two tiles side by side: each broadcast of activations serves both, so that the multipliers and not the loads are the
-// limit.
-constexpr int kPair = 2;
-
-template <TileFormat F, int R, int Pair>
-inline void add_pair(const unsigned char* const (&blocks)[kPair], const Book& book, const __m512i (&upper)[kPair],
-                     const QuantizedBlock* const (&q)[R], __m512i (&sums)[kPair][R]) {
-  __m512i first[kPair], second[kPair];
-  KINGLET_UNROLL for (int t = 0; t < kPair; ++t) unpack_pair<F, Pair>(blocks[t], book, upper[t], first[t], second[t]);
->>>>>>> 1c93990 (tensor: types U1 to U4 with table look-up kernels, and a tile of K2 that takes fewer shifts)
   KINGLET_UNROLL for (int r = 0; r < R; ++r) {
     const __m512i a = broadcast_int(q[r]->codes + 8 * Pair);
     KINGLET_UNROLL for (int t = 0; t < T; ++t) sums[t][r] = _mm512_dpbusd_epi32(sums[t][r], first[t], a);
@@ -316,15 +295,9 @@ inline void row_blocks(const RowAddress& rows, const QuantizedBlock* (&q)[R]) {
   if constexpr (Row + 1 < R) row_blocks<F, R, Row + 1>(rows, q);
 }
 
-<<<<<<< HEAD
 template <TileFormat F, int R, int T>
-inline void add_blocks(const unsigned char* const (&blocks)[T], __m512i book, const __m512 (&units)[T],
+inline void add_blocks(const unsigned char* const (&blocks)[T], const Book& book, const __m512 (&units)[T],
                        const __m512 (&minimum_units)[T], const RowAddress& rows, __m512 (&totals)[T][R]) {
-=======
-template <TileFormat F, int R>
-inline void add_block_pair(const unsigned char* const (&blocks)[kPair], const Book& book, const __m512 (&units)[kPair],
-                           const __m512 (&minimum_units)[kPair], const RowAddress& rows, __m512 (&totals)[kPair][R]) {
->>>>>>> 1c93990 (tensor: types U1 to U4 with table look-up kernels, and a tile of K2 that takes fewer shifts)
   const QuantizedBlock* q[R];
   row_blocks<F, R>(rows, q);
   const auto scale = [&](int t, int group) {
@@ -405,15 +378,11 @@ inline Book load_codebook(const std::int8_t* codebook) {
   return book;
 }
 
-<<<<<<< HEAD
 constexpr int kPair = 2;  // tiles of run_pair
 
-struct Kernels {
-=======
 #include "tensor/kernels/lookup_avx512-inl.h"
 
 struct Kernels : Lookup {
->>>>>>> 1c93990 (tensor: types U1 to U4 with table look-up kernels, and a tile of K2 that takes fewer shifts)
   using PairRowCounts = RowCountsOf<4, 3, 2, 1>;
   // Fewer rows are bound by memory, which likes to be read in order.
   static constexpr int kPairsFrom = 9;
@@ -424,15 +393,9 @@ struct Kernels : Lookup {
   static inline void run(const unsigned char* tile, std::int64_t units, const unsigned char* x, std::size_t x_stride,
                          const std::int8_t* codebook, bool prefetch, float* sums) {
     constexpr TileFormat F = kTileFormats[Format];
-<<<<<<< HEAD
-    const __m512i book = load_codebook<F>(codebook);
+    const Book book = load_codebook<F>(codebook);
     __m512 totals[1][R];
     KINGLET_UNROLL for (int r = 0; r < R; ++r) totals[0][r] = _mm512_load_ps(sums + kLanes * r);
-=======
-    const Book book = load_codebook<F>(codebook);
-    __m512 totals[R];
-    KINGLET_UNROLL for (int r = 0; r < R; ++r) totals[r] = _mm512_load_ps(sums + kLanes * r);
->>>>>>> 1c93990 (tensor: types U1 to U4 with table look-up kernels, and a tile of K2 that takes fewer shifts)
     RowAddress rows(x, x_stride);
     for (std::int64_t u = 0; u < units; ++u) {
       __m512 unit = _mm512_setzero_ps(), minimum_unit = _mm512_setzero_ps();

@@ -337,6 +337,20 @@ std::optional<PackPlan> plan_packing(const BlockType& type, std::int64_t outputs
   return plan;
 }
 
+PackPlan plan_bytes(std::int64_t outputs, std::int64_t inputs) {
+  PackPlan plan;
+  plan.outputs = outputs;
+  plan.inputs = inputs;
+  plan.input = InputFormat::kInt8;
+  const auto is_bytes = [](const TileFormat& format) {
+    return format.width == 8 && format.group == kBlockInputs && !format.minimum && format.scales == ScaleForm::kFloat32;
+  };
+  plan.format =
+      static_cast<int>(std::find_if(std::begin(kTileFormats), std::end(kTileFormats), is_bytes) - kTileFormats);
+  plan.tile_bytes = static_cast<std::size_t>(inputs / kBlockInputs) * kTileFormats[plan.format].unit_bytes();
+  return plan;
+}
+
 void pack_tiles(const PackPlan& plan, const std::byte* source, std::int64_t tile_begin, std::int64_t tile_end,
                 std::byte* out) {
   const auto pack = is_float_format(plan.format) ? pack_floats : pack_codes;
