@@ -262,8 +262,10 @@ std::string Bench::bottleneck(const Measured& measured) const {
 /// How matrices are multiplied whose types leave a choice.
 std::set<std::string> kernels_of(const Model& model) {
   std::set<std::string> kernels;
-  const auto add = [&](const std::unique_ptr<Linear>& linear) {
-    if (linear && !linear->kernel().empty()) kernels.insert(linear->kernel());
+  const auto add = [&](const std::shared_ptr<Linear>& linear) {
+    if (!linear) return;
+    for (const Linear* part : packed_parts(*linear))
+      if (std::string kernel = part->kernel(); !kernel.empty()) kernels.insert(std::move(kernel));
   };
   add(model.embedding);
   add(model.head);
