@@ -155,6 +155,8 @@ TEST(TensorTrainLinear, KeepsTheStoredPrecision) {
   EXPECT_EQ(bytes({1, 200, 1}, "F16"), 256u * 256 * 2);
   EXPECT_EQ(bytes({1, 200, 1}, "Q4_0"), 256u * 256 * 34 / 32);
   EXPECT_EQ(bytes({1, 2, 1}, "F16"), 2u * (256 + 256) * 2);
+  EXPECT_EQ(bytes({1, 1, 1}, "Q8_0"), (256u + 256) * 2) << "an eighth of the products";
+  EXPECT_EQ(bytes({1, 2, 1}, "Q8_0"), 256u * 256 * 34 / 32) << "a quarter is slower than q8_0";
 }
 
 void expect_error(const std::function<std::unique_ptr<MemoryCheckpoint>()>& make, std::string_view word) {

@@ -16,9 +16,10 @@
 namespace kinglet {
 namespace {
 
-/// A product of the sites takes this many times as long as one of a dense f16 matrix that comes from memory
-/// (docs/tensor-train.md has the measurement). A constant, so that a model's arithmetic does not depend on the machine.
-constexpr double kSiteCost = 1.0;
+/// How many products of the sites, one row at a time, take as long as one of the dense matrix as it would be kept: a
+/// dense f16 matrix has to come from memory, one of q8_0 is half as large and multiplied in integers
+/// (docs/tensor-train.md has the measurement). Constants, so that a model's arithmetic does not depend on the machine.
+double site_cost(const BlockType& dense) { return dense.form.bits > 0 ? 6 : 1; }
 
 /// A train as two sites, the second all but the first: head[p_1, q_1, c] and tail[c, p, q].
 struct Halves {
@@ -222,10 +223,11 @@ const BlockType& kept_type(std::span<const TensorInfo* const> factors, std::int6
 Result<std::unique_ptr<Linear>> make_train(const TrainShape& shape, std::shared_ptr<const Halves> halves,
                                            std::span<const TensorInfo* const> factors, const FactoredMatrix& matrix) {
   const bool fits = shape.sites() == 2 && halves->tail_outputs * halves->bond % kTileRows == 0;
+  const BlockType& spread = kept_type(factors, matrix.inputs, true);
   const double dense = static_cast<double>(matrix.outputs) * static_cast<double>(matrix.inputs);
-  if (!fits || static_cast<double>(shape.products()) * kSiteCost > dense) {
+  if (!fits || static_cast<double>(shape.products()) * site_cost(spread) > dense) {
     KINGLET_TRY(auto rows, DenseRows::make(halves));
-    return make_computed_linear(kept_type(factors, matrix.inputs, true), matrix.outputs, matrix.inputs,
+    return make_computed_linear(spread, matrix.outputs, matrix.inputs,
                                 [rows](std::int64_t first, int count, float* out) { (*rows)(first, count, out); });
   }
   const BlockType& type = kept_type(factors, matrix.inputs, false);
