@@ -191,6 +191,8 @@ TEST(TensorTrainLinear, RefusesSitesThatDoNotFit) {
   expect_error(with(144, 96, {{97, 96}, {97, 144}}), "do not fit");
   expect_error(with(144, 96, {{3, 96}, {3, 12, 12}}), "do not fit");
   expect_error(with(139, 96, {{3, 96}, {3, 144}}), "do not fit");
+  expect_error(with(1 << 24, 1 << 24, {{1, 1}, {1, 1}, {1, 1}}), "too many");
+  expect_error(with(std::int64_t{1} << 40, 96, {{1, 1}, {1, 1}}), "do not fit");
   expect_error(with(144, 96, {{3, 96}, {3, 144}}, NAN), "not finite");
   expect_error(with(144, 96, {{3, 96}, {3, 144}}, INFINITY), "not finite");
 }

@@ -16,6 +16,9 @@
 namespace kinglet {
 namespace {
 
+/// A few small tensors may claim to be a huge matrix, and chains of three sites need memory of its order.
+constexpr std::int64_t kMostElements = std::int64_t{1} << 30;
+
 /// How many products of the sites, one row at a time, take as long as one of the dense matrix as it would be kept: a
 /// dense f16 matrix has to come from memory, one of q8_0 is half as large and multiplied in integers
 /// (docs/tensor-train.md has the measurement). Constants, so that a model's arithmetic does not depend on the machine.
@@ -271,6 +274,10 @@ Result<TrainShape> shape_of(const FactoredMatrix& matrix, std::span<const Tensor
                                          " sites, expected 2 to " + std::to_string(kMostTrainSites));
   auto shape = train_shape(matrix.outputs, matrix.inputs, count);
   if (!shape) return wrong();
+  if (matrix.outputs > kMostElements / matrix.inputs)
+    return fail(ErrorCode::kCorrupt, "the tensor train " + matrix.name + " stands for " +
+                                         std::to_string(matrix.outputs) + " x " + std::to_string(matrix.inputs) +
+                                         " values, which are too many");
   for (int s = 0; s < count; ++s) {
     const TensorInfo& factor = *factors[std::size_t(s)];
     const std::int64_t left = shape->bonds[std::size_t(s)];
