@@ -4,6 +4,8 @@
 #include <cstring>
 #include <string>
 
+#include "kinglet/factors.h"
+#include "kinglet/layer_map.h"
 #include "model/format/gguf.h"
 
 namespace {
@@ -38,6 +40,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     require(!first.error().message.empty() && !first.error().place.empty() && !first.error().hint.empty());
     return 0;
   }
+  if (const auto matrices = factored_matrices(first->metadata)) {
+    for (const FactoredMatrix& matrix : *matrices) {
+      const auto found = find_factored(first->metadata, matrix.name);
+      require(found && *found && (*found)->codec == matrix.codec && (*found)->outputs == matrix.outputs);
+    }
+  }
+  if (const auto map = layer_map(first->metadata, 12)) {
+    for (int layer = 0; layer < 12; ++layer) require((*map)[static_cast<std::size_t>(layer)] <= layer);
+  }
+  require(original_layers(first->metadata, 12).size() == 12);
   std::vector<GgufWriter::Plan> plans;
   for (std::size_t i = 0; i < first->tensors.size(); ++i) {
     const TensorInfo& tensor = first->tensors[i];

@@ -66,9 +66,9 @@ TEST(SymmetricEigen, TakesRepeatedAndZeroEigenvalues) {
 }
 
 TEST(SymmetricEigen, GivesTheSameBitsForAnyThreads) {
-  const auto matrix = random_symmetric(90, 5);
+  const auto matrix = random_symmetric(230, 5);
   ThreadPool one(1), three(3);
-  const auto a = symmetric_eigen(matrix, 90, 40, one), b = symmetric_eigen(matrix, 90, 40, three);
+  const auto a = symmetric_eigen(matrix, 230, 40, one), b = symmetric_eigen(matrix, 230, 40, three);
   EXPECT_EQ(a.values, b.values);
   EXPECT_EQ(a.vectors, b.vectors);
 }

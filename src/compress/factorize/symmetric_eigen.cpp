@@ -14,6 +14,7 @@ namespace {
 
 using Doubles = std::vector<double>;
 constexpr std::size_t kRotations = 1 << 15;  // kept before they are applied: half a megabyte
+constexpr std::size_t kParallel = 192;       // rows: with fewer, waking the threads takes longer
 constexpr std::size_t kColumns = 32;         // of the eigenvectors, to which all of them are applied at once
 
 double dot(const double* a, const double* b, std::size_t count) {
@@ -44,11 +45,13 @@ Tridiagonal tridiagonal(Doubles matrix, std::size_t n, ThreadPool& pool) {
     v[0] -= t.beside[k];
     const double scale = t.scales[k] = 2 / dot(v, v, count);
     const auto each_row = [&](const auto& work) {
-      pool.run([&](int thread) {
-        const WorkShare share = work_share(static_cast<std::int64_t>(count), thread, pool.size());
+      const auto rows = [&](WorkShare share) {
         for (auto i = static_cast<std::size_t>(share.begin); i < static_cast<std::size_t>(share.end); ++i)
           work(i, matrix.data() + (first + i) * n + first);
-      });
+      };
+      const auto all = static_cast<std::int64_t>(count);
+      if (count < kParallel) return rows({0, all});
+      pool.run([&](int thread) { rows(work_share(all, thread, pool.size())); });
     };
     each_row([&](std::size_t i, const double* row) { p[i] = scale * dot(row, v, count); });
     const double half = scale / 2 * dot(p.data(), v, count);

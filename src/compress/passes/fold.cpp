@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::string_view kBy[] = {"influence", "divergence"};
 constexpr std::string_view kNorms[] = {"own", "shared"};
-constexpr std::size_t kJudged = 4;           // windows that a removal is judged on
+constexpr std::size_t kJudged = 2;           // windows that a removal is judged on
 constexpr std::int64_t kJudgedTokens = 256;  // of each
 
 constexpr PassOption kOptions[] = {

@@ -118,7 +118,7 @@ Metadata with_native_types(const Metadata& metadata, const std::vector<GgufWrite
   if (entries.empty() && !is_kinglets_own(metadata)) return metadata;
   Metadata result = metadata;
   const auto architecture = result.string_or("general.architecture", "");
-  if (architecture && !architecture->empty() && !architecture->starts_with(kNativePrefix))
+  if (architecture && !architecture->empty())
     result.set_string("general.architecture", std::string(kNativePrefix) + *architecture);
   if (!entries.empty()) result.set_strings(kCodecKey, std::move(entries));
   return result;
