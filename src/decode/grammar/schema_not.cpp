@@ -7,7 +7,6 @@
 namespace kinglet::grammar {
 namespace {
 
-void append(Union& to, const Union& from) { to.insert(to.end(), from.begin(), from.end()); }
 const Json kNever(false);
 
 }  // namespace

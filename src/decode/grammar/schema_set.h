@@ -57,6 +57,17 @@ using Union = std::vector<Alternative>;
 /// What is called by name when it is refused.
 tl::unexpected<Error> unsupported(std::string_view what);
 
+/// A keyword whose value is of the wrong kind.
+tl::unexpected<Error> malformed(std::string_view keyword);
+
+/// Any value of each type; of each but one.
+Union everything();
+Union all_but(JsonType type);
+void append(Union& to, Union from);
+/// Magnitudes from here on are no numbers of schemas.
+inline constexpr Int128 kFar = kUnit * 1'000'000'000'000 * 100'000'000;
+inline const Json kTrueSchema(true);
+
 class SchemaSets {
  public:
   explicit SchemaSets(const Json& root, Budget& budget);

@@ -1,0 +1,21 @@
+// GBNF, llama.cpp's EBNF: rules of texts, character classes, groups and repetitions.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "decode/grammar/dfa.h"
+
+namespace kinglet::grammar {
+
+struct GbnfRule {
+  std::string name;
+  AstPtr body;
+};
+
+/// All rules, in the order in which their names first stand; a kRule's `rule` is an index of them. Errors:
+/// kInvalidArgument with the line, kExhausted.
+Result<std::vector<GbnfRule>> parse_gbnf(std::u32string_view text, Budget& budget);
+
+}  // namespace kinglet::grammar
