@@ -14,6 +14,7 @@
 #include "compress/quantize/sequential.h"
 #include "compress/search/evolution.h"
 #include "decode/softmax.h"
+#include "kinglet/factors.h"
 #include "kinglet/measure.h"
 
 namespace kinglet {
@@ -291,6 +292,9 @@ SearchState resumed(const std::string& path, const std::string& key, SearchState
 Result<std::vector<std::size_t>> search_types(PassContext& context, const std::vector<TensorChoices>& tensors,
                                               std::vector<std::size_t> chosen, std::uint64_t budget,
                                               const TypeSearchOptions& options, TypeSearchReport* report) {
+  if (context.source->metadata().contains(kFactorsKey))
+    return fail(ErrorCode::kUnsupported, "the search over types does not know matrices that are products of factors",
+                "Leave out `search`, or choose the types without it.");
   TypeSearch search(context, tensors);
   KINGLET_CHECK(search.prepare(chosen, options));
   const std::vector<SearchItem> items = search.items();
