@@ -18,6 +18,11 @@ std::vector<const TensorInfo*> MatrixRounder::tensors_of(const std::string& name
 Result<void> MatrixRounder::take_finished(const std::string& name, const RoundedStore& store) {
   KINGLET_TRY(const auto factored, find_factored(source_->checkpoint().metadata(), name));
   if (factored) return join(*factored, store);
+  if (is_made(name)) {
+    KINGLET_TRY(auto made, options_.maker->restore(name));
+    KINGLET_CHECK(target_->exchange(name, std::move(made)));
+    return {};
+  }
   KINGLET_TRY(std::vector<std::byte> bytes, store.read(name));
   KINGLET_TRY(auto packed,
               pack_matrix(*plan_.at(name), source_->checkpoint().find(name)->shape, own_bytes(std::move(bytes))));
@@ -51,17 +56,23 @@ Result<std::vector<float>> MatrixRounder::values(const TensorInfo& tensor) const
   return values;
 }
 
+Result<MomentFactor> MatrixRounder::prepare(std::int64_t inputs, std::span<const float> lacking,
+                                            std::vector<float>& moment, std::vector<float>& goal) const {
+  const auto n = static_cast<std::size_t>(inputs);
+  double mean = 0;
+  for (std::size_t i = 0; i < n; ++i) mean += moment[i * n + i] / static_cast<double>(n);
+  for (std::size_t i = 0; i < n; ++i) moment[i * n + i] += static_cast<float>(options_.damping * mean + 1e-12);
+  KINGLET_TRY(MomentFactor factor, factorise(moment, inputs));
+  if (!lacking.empty()) add_correction(factor, lacking, options_.correction, source_->pool(), goal);
+  return factor;
+}
+
 /// `goal` moved by what lacks, rounded to the planned type and handed out; its bytes.
 Result<std::vector<std::byte>> MatrixRounder::round_values(const TensorInfo& tensor, std::vector<float> goal,
                                                            std::span<const float> lacking, std::vector<float> moment,
                                                            RoundedStore& store) {
   const std::int64_t rows = tensor.rows(), inputs = tensor.columns();
-  const auto n = static_cast<std::size_t>(inputs);
-  double mean = 0;
-  for (std::size_t i = 0; i < n; ++i) mean += moment[i * n + i] / static_cast<double>(n);
-  for (std::size_t i = 0; i < n; ++i) moment[i * n + i] += static_cast<float>(options_.damping * mean + 1e-12);
-  KINGLET_TRY(const MomentFactor factor, factorise(moment, inputs));
-  if (!lacking.empty()) add_correction(factor, lacking, options_.correction, source_->pool(), goal);
+  KINGLET_TRY(const MomentFactor factor, prepare(inputs, lacking, moment, goal));
   const auto round_to = [&](const BlockType& to) {
     RoundedMatrix rounded{.name = tensor.name, .type = &to, .bytes = {}, .report = {}};
     rounded.bytes.resize(static_cast<std::size_t>(rows) * to.row_bytes(static_cast<std::uint64_t>(inputs)));
@@ -85,6 +96,13 @@ Result<void> MatrixRounder::round(const std::string& name, const StageSums& sums
   if (!is_missing(tensor, store)) return {};
   KINGLET_TRY(std::vector<float> weights, values(tensor));
   const std::vector<float> lacking = lacking_outputs(weights, tensor.columns(), sums.inputs(), source_->pool());
+  if (is_made(name)) {
+    std::vector<float> moment = sums.moment.sum();
+    KINGLET_CHECK(prepare(tensor.columns(), lacking, moment, weights));
+    KINGLET_TRY(auto made, options_.maker->make(name, weights, moment, source_->pool()));
+    KINGLET_CHECK(target_->exchange(name, std::move(made)));
+    return {};
+  }
   KINGLET_TRY(std::vector<std::byte> bytes,
               round_values(tensor, std::move(weights), lacking, sums.moment.sum(), store));
   KINGLET_TRY(auto packed, pack_matrix(*plan_.at(name), tensor.shape, own_bytes(std::move(bytes))));

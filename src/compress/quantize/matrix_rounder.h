@@ -39,7 +39,9 @@ class MatrixRounder {
 
   /// The tensors of a matrix: itself, or its factors.
   std::vector<const TensorInfo*> tensors_of(const std::string& name) const;
+  bool is_planned(const TensorInfo& tensor) const { return plan_.contains(tensor.name) || is_made(tensor.name); }
   bool is_missing(const TensorInfo& tensor, const RoundedStore& store) const {
+    if (is_made(tensor.name)) return !options_.maker->finished(tensor.name);
     return plan_.contains(tensor.name) && !store.finished(tensor.name);
   }
   /// Rounds what the plan has of the matrix and the store lacks, and puts the result into the target.
@@ -48,6 +50,10 @@ class MatrixRounder {
   Result<void> take_finished(const std::string& name, const RoundedStore& store);
 
  private:
+  bool is_made(std::string_view name) const { return options_.maker != nullptr && options_.maker->makes(name); }
+  /// Damps the moments, and moves `goal` by what lacks.
+  Result<MomentFactor> prepare(std::int64_t inputs, std::span<const float> lacking, std::vector<float>& moment,
+                               std::vector<float>& goal) const;
   Result<void> round_factors(const FactoredMatrix& matrix, const StageSums& sums, RoundedStore& store);
   Result<std::vector<float>> values(const TensorInfo& tensor) const;
   Result<std::vector<std::byte>> round_values(const TensorInfo& tensor, std::vector<float> goal,

@@ -258,7 +258,7 @@ Result<bool> Rounding::any_missing(int index, std::span<const std::string_view> 
     const std::string name = matrix_name(index, kind);
     bool planned = false, all = true;
     for (const TensorInfo* tensor : rounder_.tensors_of(name)) {
-      planned = planned || plan_.contains(tensor->name);
+      planned = planned || rounder_.is_planned(*tensor);
       all = all && !rounder_.is_missing(*tensor, store);
     }
     if (planned && all) KINGLET_CHECK(take_finished(name, store));

@@ -7,7 +7,9 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "compress/calibration/moments.h"
@@ -15,6 +17,20 @@
 #include "compress/workbench.h"
 
 namespace kinglet {
+
+/// Makes some matrices in another way than rounding them to a block type.
+class MatrixMaker {
+ public:
+  virtual ~MatrixMaker() = default;
+  virtual bool makes(std::string_view name) const = 0;
+  virtual bool finished(std::string_view name) const = 0;  ///< by an earlier run
+  /// Fits the matrix to `targets` [outputs, inputs] by the damped moments of its inputs, and keeps it; returns it
+  /// packed.
+  virtual Result<std::unique_ptr<PackedMatrix>> make(std::string_view name, std::span<const float> targets,
+                                                     std::span<const float> moment, ThreadPool& pool) = 0;
+  /// One that is finished.
+  virtual Result<std::unique_ptr<PackedMatrix>> restore(std::string_view name) = 0;
+};
 
 struct SequentialOptions {
   /// Added to the diagonal of each second-moment matrix, as a share of its mean.
@@ -31,6 +47,7 @@ struct SequentialOptions {
   /// Further types of a matrix, rounded from the same moments and handed out beside the planned one, which alone goes
   /// into the model.
   std::map<std::string, std::vector<const BlockType*>> beside = {};
+  MatrixMaker* maker = nullptr;  ///< of matrices that the plan does not name; may be null
 };
 
 /// Type of each matrix to round; those not named stay as they are.
