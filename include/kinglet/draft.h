@@ -52,6 +52,10 @@ struct DraftModel {
   bool same_vocabulary = true;     ///< the second model's ids are the target's
   int exit_layer = 0;              ///< layers that draft, where there is no second model; 0: chosen
   std::vector<TokenId> kept;       ///< tokens that are proposed, ascending; empty: chosen by the drafter
+  /// Of trees: a token beside the best one begins a branch of its own above this probability (1: a chain), and how many
+  /// passes of the second model a proposal takes (0: as long as it is sure enough).
+  double branch_probability = 0.3;
+  int tree_passes = 0;
 };
 
 /// What a drafter knows of the sequence that it drafts for. All that is pointed to outlives the drafter.

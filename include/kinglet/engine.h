@@ -33,6 +33,10 @@ struct EngineOptions {
   std::string lazy_prefill = {};
   /// Feed-forwards that decoding skips (kinglet/ffn_skip.h); null: none. For calls without hooks.
   std::shared_ptr<const FeedForwardSkip> ffn_skip = nullptr;
+  /// Layers after which a token may be drawn, each with the probability of the best token that is enough:
+  /// LAYER:P,… (Sorted LLaMA, Kavehzadeh et al. 2023, inference mode c); empty: none. step() follows it; forward() does
+  /// what its caller says.
+  std::string early_exit = {};
 };
 
 /// What one conversation remembers. Owned by the caller; belongs to its engine, which must outlive it. Not thread-safe.

@@ -15,6 +15,7 @@
 namespace kinglet {
 
 class ThreadPool;
+class WeightStream;
 
 /// f32 vector of a norm or a bias; empty where the layer has none.
 using Vector = std::vector<float>;
@@ -41,13 +42,16 @@ struct LoadOptions {
   /// False: matrices stay in the file, unpacked, until somebody packs them one by one (compress/workbench.h): a model
   /// larger than memory can be opened, but not multiplied with.
   bool pack = true;
+  /// Most bytes of packed matrices that stay in memory; 0: all. What is more lies in a file without a name under $TMPDIR
+  /// (or /var/tmp), from which whole layers are read each time a pass comes to them (kinglet/weight_stream.h).
+  std::uint64_t weight_memory = 0;
 };
 
 class Model {
  public:
   /// Opens, validates, packs. `path` is a file or a directory (names are resolved by the store).
   /// Errors: those of open_checkpoint; kUnsupported with the architecture's or tensor type's name; kExhausted before
-  /// anything large is read, with the figures.
+  /// anything large is read, with the figures (also where weight_memory is too small for one layer).
   static Result<std::shared_ptr<const Model>> load(const std::string& path, LoadOptions options = {});
   static Result<std::shared_ptr<const Model>> load(std::unique_ptr<Checkpoint> checkpoint, LoadOptions options = {});
   ~Model();
@@ -60,6 +64,7 @@ class Model {
   int threads() const;
   std::uint64_t file_bytes() const { return file_bytes_; }
   std::uint64_t weight_bytes() const { return weight_bytes_; }        ///< packed matrices
+  WeightStream* stream() const { return stream_.get(); }  ///< null: all weights are in memory
   std::uint64_t bytes_per_token() const { return bytes_per_token_; }  ///< weight bytes that one decode step reads
 
   std::shared_ptr<Linear> embedding, position_embedding, token_types;
@@ -79,6 +84,7 @@ class Model {
   std::unique_ptr<ThreadPool> pool_;
   struct Arena;
   std::unique_ptr<Arena> arena_;
+  std::shared_ptr<WeightStream> stream_;
 };
 
 }  // namespace kinglet

@@ -61,7 +61,7 @@ Result<Generation> Conversation::ask(std::string_view question, std::function<bo
   request.options = options_;
   request.on_text = std::move(on_text);
   if (prepare) prepare(request);
-  auto result = answer ? answer(std::move(request)) : run(std::move(request));
+  auto result = answer ? answer(request, messages_) : run(std::move(request));
   if (!result || result->error) {
     sequence_.reset();
     return forget(result ? *result->error : std::move(result).error());

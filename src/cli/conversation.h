@@ -29,7 +29,7 @@ class Conversation {
   /// Changes each request before it runs (a grammar, say).
   std::function<void(GenerateRequest&)> prepare;
   /// Answers in the model's place (a team); what was read before is then its own affair.
-  std::function<Result<Generation>(GenerateRequest)> answer;
+  std::function<Result<Generation>(const GenerateRequest&, const nlohmann::ordered_json& messages)> answer;
 
  private:
   Conversation(Engine& engine, PromptMaker prompts, GenerateOptions options)

@@ -77,20 +77,32 @@ tl::unexpected<Error> unknown(const std::string& spec, const Error& why) {
   for (const DrafterDescriptor* drafter : drafters()) names += ", " + std::string(drafter->name);
   return fail(why.code == ErrorCode::kNotFound ? ErrorCode::kInvalidArgument : why.code,
               "there is no drafter '" + spec + "', and as a model: " + why.message,
-              "Drafters: " + names + ", auto,MODEL, the name of a model, or a file.");
+              "Drafters: " + names + ", auto,MODEL, tree,MODEL, the name of a model, or a file.");
 }
 
 }  // namespace
+
+std::string drafter_spec(const Arguments& arguments) {
+  if (arguments.given("with") && arguments.text("policy") == "llmcad") return "tree," + arguments.text("with");
+  return arguments.text("drafter");
+}
 
 Result<void> open_drafter(const std::string& spec, const Arguments& arguments, Engine& target,
                           GenerateOptions& options) {
   options.draft_model = nullptr;
   options.drafter = spec;
   if (spec.empty() || spec == "none") return {};
-  if (find_drafter(spec) != nullptr && spec != "model") return {};
+  if (find_drafter(spec) != nullptr && spec != "model" && spec != "tree") return {};
   if (spec.starts_with("layers:")) {
     options.drafter = "layers";
     KINGLET_TRY(options.draft_model, layers_model(std::string_view(spec).substr(7)));
+    return {};
+  }
+  if (spec.starts_with("tree,")) {
+    KINGLET_TRY(options.draft_model, load_draft_model(spec.substr(5), arguments, target));
+    options.drafter = "tree";
+    options.draft_model->branch_probability = arguments.number("branch-prob");
+    options.draft_model->tree_passes = static_cast<int>(arguments.integer("tree-passes"));
     return {};
   }
   const bool controlled = spec.starts_with("auto,");

@@ -13,6 +13,7 @@
 #include "cli/team.h"
 #include "kinglet/ffn_skip.h"
 #include "kinglet/store.h"
+#include "kinglet/weight_stream.h"
 
 namespace kinglet {
 namespace {
@@ -43,6 +44,18 @@ constexpr OptionSpec kEngine[] = {
      .kind = OptionKind::kFile,
      .value_name = "FILE",
      .help = "Skip feed-forwards as `kinglet calibrate ffn-skip` found; changes the answer"},
+    {.name = "early-exit",
+     .kind = OptionKind::kText,
+     .value_name = "LAYER:P,…",
+     .help = "Draw a token after LAYER where its probability is at least P; changes the answer"},
+    {.name = "weight-memory",
+     .kind = OptionKind::kSize,
+     .value_name = "SIZE",
+     .help = "Most memory for MODEL's weights; layers beyond it are read from disk for every pass",
+     .min = 1},
+    {.name = "no-read-ahead",
+     .kind = OptionKind::kFlag,
+     .help = "With --weight-memory: read a layer only when a pass has come to it (the answer is the same)"},
     {.name = "lazy-prefill",
      .kind = OptionKind::kText,
      .value_name = "RATES",
@@ -83,7 +96,8 @@ constexpr OptionSpec kAnswer[] = {
      .kind = OptionKind::kText,
      .value_name = "NAME",
      .help =
-         "Who proposes tokens that the model checks many at once: none, ngram, layers[:N], auto, a model, auto,MODEL",
+         "Who proposes tokens that the model checks many at once: none, ngram, layers[:N], auto, a model, auto,MODEL, "
+         "tree,MODEL",
      .fallback = "none"},
     {.name = "draft-budget",
      .kind = OptionKind::kInteger,
@@ -91,6 +105,20 @@ constexpr OptionSpec kAnswer[] = {
      .help = "Most tokens of one proposal",
      .fallback = "16",
      .min = 1,
+     .max = 64},
+    {.name = "branch-prob",
+     .kind = OptionKind::kNumber,
+     .value_name = "P",
+     .help = "Of --drafter tree,MODEL: a token beside the best one begins a branch above this probability; 1: a chain",
+     .fallback = "0.3",
+     .min = 0.02,
+     .max = 1},
+    {.name = "tree-passes",
+     .kind = OptionKind::kInteger,
+     .value_name = "N",
+     .help = "Of --drafter tree,MODEL: passes of the second model for a proposal; 0: as long as it is sure enough",
+     .fallback = "0",
+     .min = 0,
      .max = 64},
     {.name = "acceptance",
      .kind = OptionKind::kChoice,
@@ -169,6 +197,7 @@ Result<EngineOptions> engine_options(const Arguments& arguments) {
   options.context = arguments.integer("context");
   options.cache_policy = arguments.text("cache-policy");
   options.lazy_prefill = arguments.text("lazy-prefill");
+  options.early_exit = arguments.text("early-exit");
   if (arguments.given("ffn-skip")) {
     KINGLET_TRY(options.ffn_skip, load_ffn_skip(arguments.text("ffn-skip"), arguments.positional()[0]));
   }
@@ -203,8 +232,13 @@ Result<std::unique_ptr<Checkpoint>> open_model(std::string_view name) {
 
 Result<std::shared_ptr<const Model>> load_model(std::string_view name, const Arguments& arguments) {
   KINGLET_TRY(const std::string path, resolve_model(name));
-  KINGLET_TRY(const LoadOptions options, load_options(arguments));
-  return Model::load(path, options);
+  KINGLET_TRY(LoadOptions options, load_options(arguments));
+  // What goes with MODEL, a drafter or a reference, is small or is asked rarely.
+  const bool is_main = !arguments.positional().empty() && name == arguments.positional()[0];
+  if (is_main && arguments.given("weight-memory")) options.weight_memory = arguments.size("weight-memory");
+  KINGLET_TRY(auto model, Model::load(path, options));
+  if (model->stream() != nullptr && arguments.flag("no-read-ahead")) model->stream()->read_ahead(false);
+  return model;
 }
 
 Result<std::string> text_argument(const Arguments& arguments, std::size_t index, std::string_view what) {

@@ -60,7 +60,7 @@ class StrategyBench {
 
  private:
   Result<void> prepare();
-  Result<Generation> answer(const Strategy& strategy, const std::vector<TokenId>& prompt);
+  Result<Generation> answer(const Strategy& strategy, std::size_t index);
   Result<void> one_prompt(std::size_t index, std::size_t first);
   Cell& cell(const std::string& task, std::size_t strategy);
   const Cell& plain(const Cell& cell) const;
@@ -81,7 +81,7 @@ Result<void> StrategyBench::prepare() {
   KINGLET_TRY(GenerateOptions options, generate_options(arguments_));
   if (!arguments_.given("max-tokens")) options.max_tokens = 128;
   std::vector<std::string> names = {"none", "ngram", "layers", "auto"};
-  if (const std::string further = arguments_.text("drafter");
+  if (const std::string further = drafter_spec(arguments_);
       std::find(names.begin(), names.end(), further) == names.end())
     names.push_back(further);
   if (arguments_.given("only")) {
@@ -122,12 +122,14 @@ Cell& StrategyBench::cell(const std::string& task, std::size_t strategy) {
   return made;
 }
 
-Result<Generation> StrategyBench::answer(const Strategy& strategy, const std::vector<TokenId>& prompt) {
+Result<Generation> StrategyBench::answer(const Strategy& strategy, std::size_t index) {
   std::vector<GenerateRequest> requests(1);
-  requests[0].prompt = prompt;
+  requests[0].prompt = ids_[index];
   requests[0].options = strategy.options;
   if (strategy.team) {
-    KINGLET_TRY(TeamAnswer team, strategy.team->answer(requests[0]));
+    KINGLET_TRY(TeamAnswer team, strategy.team->answer(requests[0], [&](const PromptMaker& maker) {
+      return maker.from_text(prompts_[index].text);
+    }));
     return std::move(team.answer);
   }
   KINGLET_TRY(auto results, generate(engine_, std::move(requests)));
@@ -139,7 +141,7 @@ Result<void> StrategyBench::one_prompt(std::size_t index, std::size_t first) {
   std::vector<std::vector<TokenId>> answers(strategies_.size());
   for (std::size_t i = 0; i < strategies_.size(); ++i) {
     const std::size_t at = (first + i) % strategies_.size();
-    KINGLET_TRY(const Generation result, answer(strategies_[at], ids_[index]));
+    KINGLET_TRY(const Generation result, answer(strategies_[at], index));
     if (result.error) return tl::unexpected<Error>(*result.error);
     if (result.finish_reason == "cancelled") return fail(ErrorCode::kCancelled, "interrupted");
     Cell& own = cell(prompts_[index].task, at);

@@ -7,20 +7,19 @@
 #include "cli/drafter.h"
 #include "cli/generation.h"
 #include "cli/output.h"
-#include "decode/prompt.h"
 
 namespace kinglet {
 namespace {
 
 using nlohmann::ordered_json;
 
-constexpr std::string_view kPolicies[] = {"bild"};
+constexpr std::string_view kPolicies[] = {"bild", "llmcad"};
 constexpr OptionSpec kOptions[] = {
     {.name = "with", .value_name = "SMALL", .help = "A smaller model of the same vocabulary writes too (lossy)"},
     {.name = "policy",
      .kind = OptionKind::kChoice,
      .value_name = "POLICY",
-     .help = "With --with: who writes when",
+     .help = "With --with: bild, or llmcad: the small model drafts trees and the answer is the large one's",
      .fallback = "bild",
      .choices = kPolicies},
     {.name = "fallback",
@@ -55,6 +54,14 @@ constexpr OptionSpec kOptions[] = {
      .fallback = "20",
      .min = 0,
      .max = 1e300},
+    {.name = "route",
+     .kind = OptionKind::kFile,
+     .value_name = "FILE",
+     .help = "MODEL answers where it is sure, otherwise the model that `kinglet route calibrate` wrote into FILE"},
+    {.name = "route-threshold",
+     .kind = OptionKind::kNumber,
+     .value_name = "T",
+     .help = "With --route: another threshold of the file's curve; lower keeps more answers of MODEL"},
     {.name = "guard-block",
      .kind = OptionKind::kInteger,
      .value_name = "N",
@@ -64,21 +71,18 @@ constexpr OptionSpec kOptions[] = {
      .max = 64},
 };
 
+constexpr std::string_view kGrammars[] = {"schema", "grammar", "regex", "choice", "tags", "drafter"};
+
 /// Options of an answer that two models together do not heed.
 Result<void> refuse_unheeded(const Arguments& arguments, std::string_view who) {
-  const auto refuse = [&](std::string_view option) {
-    return fail(ErrorCode::kInvalidArgument,
-                std::string(who) + " answers greedily and by itself: it does not heed --" + std::string(option),
-                "Leave one of them away.");
-  };
   for (const SamplerDescriptor* sampler : samplers())
     for (const SamplerOption& option : sampler->options)
-      if (arguments.given(option.name) && arguments.number(option.name) != option.fallback) return refuse(option.name);
-  for (const std::string_view option : {"schema", "grammar", "regex", "choice", "tags", "logit-bias", "acceptance"})
-    if (arguments.given(option)) return refuse(option);
-  if (arguments.text("drafter") != "none" && !arguments.flag("strategies")) return refuse("drafter");
-  if (arguments.given("logprobs") && arguments.integer("logprobs") > 0) return refuse("logprobs");
-  return {};
+      if (arguments.given(option.name) && arguments.number(option.name) != option.fallback)
+        return fail(ErrorCode::kInvalidArgument,
+                    std::string(who) + " answers greedily: --" + std::string(option.name) + " makes no sense here");
+  constexpr std::string_view kOthers[] = {"logit-bias", "logprobs", "acceptance"};
+  KINGLET_CHECK(refuse_options(arguments, who, kOthers));
+  return refuse_options(arguments, who, kGrammars);
 }
 
 class PairTeam final : public Team {
@@ -98,7 +102,7 @@ class PairTeam final : public Team {
     return team;
   }
 
-  Result<TeamAnswer> answer(const GenerateRequest& request) override {
+  Result<TeamAnswer> answer(const GenerateRequest& request, const PromptFor&) override {
     const GenerateOptions& asked = request.options;
     KINGLET_TRY(PairGeneration result, pair_->answer(request.prompt, *opened_.policy,
                                                      {.max_tokens = asked.max_tokens,
@@ -175,9 +179,25 @@ class PairTeam final : public Team {
 
 std::span<const OptionSpec> team_options() { return kOptions; }
 
+Result<void> refuse_options(const Arguments& arguments, std::string_view who,
+                            std::span<const std::string_view> options) {
+  for (const std::string_view option : options) {
+    if (!arguments.given(option)) continue;
+    if (option == "drafter" && (arguments.text(option) == "none" || arguments.flag("strategies"))) continue;
+    return fail(ErrorCode::kInvalidArgument,
+                std::string(who) + " does not heed --" + std::string(option), "Leave one of them away.");
+  }
+  return {};
+}
+
 Result<OpenPair> open_pair(const Arguments& arguments, Engine& engine) {
   OpenPair pair;
   if (!arguments.given("with") && !arguments.given("guard")) return pair;
+  if (arguments.given("with") && arguments.text("policy") == "llmcad") {
+    if (!arguments.given("guard") && arguments.text("drafter") == "none") return pair;  // a drafter: drafter_spec()
+    return fail(ErrorCode::kInvalidArgument, "--policy llmcad is a drafter, and another way to answer is given too",
+                "Leave --guard or --drafter away.");
+  }
   if (arguments.given("with") && arguments.given("guard"))
     return fail(ErrorCode::kInvalidArgument, "both --with and --guard are given", "Leave one away.");
   pair.guards = arguments.given("guard");
@@ -197,6 +217,12 @@ Result<OpenPair> open_pair(const Arguments& arguments, Engine& engine) {
 }
 
 Result<std::unique_ptr<Team>> open_team(const Arguments& arguments, Engine& engine) {
+  if (arguments.given("route")) {
+    if (arguments.given("with") || arguments.given("guard"))
+      return fail(ErrorCode::kInvalidArgument, "--route and --with or --guard are given", "Leave one away.");
+    KINGLET_CHECK(refuse_options(arguments, "--route", kGrammars));
+    return open_route_team(arguments, engine);
+  }
   KINGLET_TRY(OpenPair pair, open_pair(arguments, engine));
   if (!pair.other) return std::unique_ptr<Team>();
   return PairTeam::open(arguments, engine, std::move(pair));

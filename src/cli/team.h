@@ -1,4 +1,4 @@
-// Several models that answer as one: --with, --guard.
+// Several models that answer as one: --with, --guard, --route.
 #pragma once
 
 #include <functional>
@@ -8,8 +8,10 @@
 #include <string>
 
 #include "cli/command.h"
+#include "decode/prompt.h"
 #include "kinglet/generate.h"
 #include "kinglet/pair.h"
+#include "kinglet/route.h"
 
 namespace kinglet {
 
@@ -23,11 +25,14 @@ struct TeamAnswer {
   std::string note;                ///< the same in a line for people
 };
 
+/// The prompt once more, for a model with a vocabulary and a template of its own.
+using PromptFor = std::function<Result<std::vector<TokenId>>(const PromptMaker&)>;
+
 class Team {
  public:
   virtual ~Team() = default;
   /// Answers the request's prompt, and hands text to its on_text as soon as it is certain.
-  virtual Result<TeamAnswer> answer(const GenerateRequest& request) = 0;
+  virtual Result<TeamAnswer> answer(const GenerateRequest& request, const PromptFor& prompt) = 0;
   /// What `bench --strategies` calls it.
   virtual std::string label() const = 0;
 };
@@ -35,6 +40,13 @@ class Team {
 /// Null where no option asks for a team; `engine` has the MODEL of the command line and must outlive it. Errors:
 /// options that the team would not heed, a model of another vocabulary.
 Result<std::unique_ptr<Team>> open_team(const Arguments& arguments, Engine& engine);
+
+/// What --route does; `engine` has the cheap model.
+Result<std::unique_ptr<Team>> open_route_team(const Arguments& arguments, Engine& engine);
+/// kCorrupt where it is no file of `kinglet route calibrate`.
+Result<RouteFile> open_route(const std::string& path);
+/// kInvalidArgument where an option is given that `who` does not heed.
+Result<void> refuse_options(const Arguments& arguments, std::string_view who, std::span<const std::string_view> options);
 
 /// The two models and the policy that --with or --guard names.
 struct OpenPair {

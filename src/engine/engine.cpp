@@ -10,11 +10,13 @@
 #include "base/try.h"
 #include "engine/attention.h"
 #include "engine/cache/sequence_cache.h"
+#include "engine/early_exit.h"
 #include "engine/forward.h"
 #include "engine/linear_stages.h"
 #include "engine/skip_hooks.h"
 #include "engine/token_pruner.h"
 #include "kinglet/cache_policy.h"
+#include "kinglet/weight_stream.h"
 #include "tensor/kernels/elementwise.h"
 #include "tensor/kernels/matmul.h"
 
@@ -196,6 +198,7 @@ Result<void> ModelEngine::forward(const ForwardCall& call) {
     own.hooks = skip_.hooks();
   ForwardPass pass({*model_, rope_, workspace_, *attention_, options_.max_rows}, own);
   pass.run();
+  if (const WeightStream* stream = model_->stream()) KINGLET_CHECK(stream->status());
   if (call.commit) attention_->commit();
   return {};
 }
@@ -387,7 +390,8 @@ Result<CacheType> parse_cache_type(std::string_view name) {
 }
 
 Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> model, EngineOptions options) {
-  return ModelEngine::create(std::move(model), std::move(options));
+  KINGLET_TRY(auto engine, ModelEngine::create(std::move(model), options));
+  return options.early_exit.empty() ? std::move(engine) : exit_early(std::move(engine));
 }
 
 Result<void> prefill(Engine& engine, Sequence& sequence, std::span<const TokenId> ids, int chunk, float* logits) {

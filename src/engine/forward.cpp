@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "engine/linear_stages.h"
+#include "kinglet/weight_stream.h"
 #include "tensor/kernels/elementwise.h"
 #include "tensor/kernels/matmul.h"
 
@@ -94,6 +95,8 @@ void ForwardPass::run_with_hooks(int first, int last) {
         feed_forward_half(thread, index, {});
         store_rows(thread, after_feed_forward(index));
       });
+    } else if (WeightStream* stream = model_.stream()) {
+      stream->release(index);
     }
     if (call_.hooks->after_layer) {
       call_.hooks->after_layer(index, std::span<float>(call_.hidden, std::size_t(rows_) * width_));
@@ -225,6 +228,7 @@ void ForwardPass::multiply(int thread, const Linear& linear, const LinearInput& 
 
 void ForwardPass::attention_half(int thread, int index, const Pending& pending) {
   const LayerWeights& layer = model_.layers[std::size_t(index)];
+  if (WeightStream* stream = model_.stream()) stream->acquire(index);
   Norm norm;
   if (!config_.post_norm) norm = {&layer.attention_norm, &layer.attention_norm_bias};
   const bool int8 = is_int8(layer.query.get()) || is_int8(layer.key.get()) || is_int8(layer.value.get());
@@ -313,6 +317,7 @@ void ForwardPass::feed_forward_half(int thread, int index, const Pending& pendin
   show_input(thread, index, TapPoint::kActivated, activated);
   multiply(thread, *layer.down, activated, space_.projected, layer.down_bias);
   meet();
+  if (WeightStream* stream = model_.stream(); stream != nullptr && thread == 0) stream->release(index);
 }
 
 void ForwardPass::show_input(int thread, int index, TapPoint point, const LinearInput& x) const {

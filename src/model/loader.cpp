@@ -10,6 +10,7 @@
 #include "base/try.h"
 #include "kinglet/layer_map.h"
 #include "model/arena.h"
+#include "model/layer_ring.h"
 
 namespace kinglet {
 namespace {
@@ -77,7 +78,7 @@ Result<void> ModelLoader::matrix(const std::string& name, std::int64_t outputs, 
     if (from != nullptr && (from->rows() != parts[i]->outputs() || parts[i]->inputs() != from->columns())) {
       from = nullptr;  // the part is not the factor of its number
     }
-    slots_.push_back({parts[i], from});
+    slots_.push_back({parts[i], from, current_layer_});
   }
   return {};
 }
@@ -186,7 +187,8 @@ Result<void> ModelLoader::find_weights() {
   ModelConfig& config = model_.config_;
   KINGLET_TRY(config.layer_owner, layer_map(checkpoint_.metadata(), config.layers));
   model_.layers.reserve(std::size_t(config.layers));
-  for (int i = 0; i < config.layers; ++i) KINGLET_CHECK(layer(i));
+  for (current_layer_ = 0; current_layer_ < config.layers; ++current_layer_) KINGLET_CHECK(layer(current_layer_));
+  current_layer_ = -1;
   if (!config.post_norm) KINGLET_CHECK(norm("output_norm", model_.output_norm, model_.output_norm_bias));
   if (config.embedding_norm) {
     KINGLET_CHECK(norm("token_embd_norm", model_.embedding_norm, model_.embedding_norm_bias));
@@ -218,6 +220,7 @@ Result<void> ModelLoader::find_weights() {
 Result<void> ModelLoader::check_memory() const {
   std::uint64_t needed = 0;
   for (const Slot& slot : slots_) needed += slot.linear->bytes();
+  if (weight_memory_ > 0) needed = std::min(needed, weight_memory_);
   const std::uint64_t available = available_memory();
   if (available != 0 && needed > available) {
     return fail(ErrorCode::kExhausted,
@@ -242,11 +245,75 @@ void ModelLoader::pack_share(const Slot& slot, TileRange range, std::byte* to) c
   }
 }
 
+/// The same through a small buffer into the file of the layers that do not stay in memory.
+Result<void> ModelLoader::stream_share(const Slot& slot, TileRange range, std::size_t offset) const {
+  constexpr std::size_t kPiece = 2 << 20;
+  const std::size_t tile = std::max<std::size_t>(1, slot.linear->packed_bytes({0, 1}));
+  const std::int64_t step = std::max<std::int64_t>(1, static_cast<std::int64_t>(kPiece / tile));
+  const std::uint64_t source =
+      slot.tensor == nullptr ? 0 : slot.tensor->bytes / std::uint64_t(slot.tensor->rows()) * kTileRows;
+  std::vector<std::byte> buffer;
+  for (std::int64_t begin = range.begin; begin < range.end; begin += step) {
+    const TileRange piece{begin, std::min(begin + step, range.end)};
+    buffer.resize(slot.linear->packed_bytes(piece));
+    slot.linear->pack(piece, buffer.data());
+    KINGLET_CHECK(ring_->write(slot.layer, offset, buffer));
+    offset += buffer.size();
+    if (slot.tensor != nullptr)
+      checkpoint_.release(*slot.tensor, std::uint64_t(piece.begin) * source, std::uint64_t(piece.end) * source);
+  }
+  return {};
+}
+
+std::size_t ModelLoader::slot_bytes(const Slot& slot) const {
+  const int threads = model_.pool_->size();
+  std::size_t bytes = 0;
+  for (int t = 0; t < threads; ++t)
+    bytes += Model::Arena::aligned(slot.linear->packed_bytes(share_of(slot.linear->tiles(), t, threads)));
+  return bytes;
+}
+
+Result<ModelLoader::Division> ModelLoader::divide() const {
+  std::vector<std::size_t> layers(std::size_t(model_.config_.layers), 0);
+  std::uint64_t fixed = 0, total = 0;
+  for (const Slot& slot : slots_) {
+    const std::size_t bytes = slot_bytes(slot);
+    total += bytes;
+    if (slot.layer < 0)
+      fixed += bytes;
+    else
+      layers[std::size_t(slot.layer)] += bytes;
+  }
+  Division division{.first = int(layers.size()), .buffers = 0, .resident = total, .streamed = {}};
+  if (weight_memory_ == 0 || total <= weight_memory_) return division;
+  const std::size_t largest = LayerRing::buffer_bytes(*std::ranges::max_element(layers));
+  for (int buffers = 2; buffers > 0; --buffers) {
+    const std::uint64_t least = fixed + std::uint64_t(buffers) * largest;
+    if (least > weight_memory_) continue;
+    division = {.first = 0, .buffers = buffers, .resident = fixed, .streamed = {}};
+    while (division.first < int(layers.size()) &&
+           least + division.resident - fixed + layers[std::size_t(division.first)] <= weight_memory_)
+      division.resident += layers[std::size_t(division.first++)];
+    division.streamed.assign(layers.begin() + division.first, layers.end());
+    return division;
+  }
+  return fail(ErrorCode::kExhausted,
+              "the weights cannot do with " + std::to_string(weight_memory_) +
+                  " bytes: one layer and what is no layer " + "need " + std::to_string(fixed + largest),
+              "Give at least " + std::to_string((fixed + largest + 999999) / 1000000) + " MB.");
+}
+
 Result<void> ModelLoader::pack() {
   const int threads = model_.pool_->size();
+  KINGLET_TRY(const Division division, divide());
+  if (!division.streamed.empty()) {
+    KINGLET_TRY(ring_, LayerRing::create(division.first, division.streamed, division.buffers, division.resident));
+    model_.stream_ = ring_;
+  }
+  const auto streams = [&](const Slot& slot) { return slot.layer >= division.first; };
   std::vector<std::size_t> sizes(std::size_t(threads), 0);
   for (const Slot& slot : slots_) {
-    for (int t = 0; t < threads; ++t) {
+    for (int t = 0; t < threads && !streams(slot); ++t) {
       sizes[std::size_t(t)] +=
           Model::Arena::aligned(slot.linear->packed_bytes(share_of(slot.linear->tiles(), t, threads)));
     }
@@ -255,16 +322,31 @@ Result<void> ModelLoader::pack() {
 
   std::vector<std::vector<Linear::Share>> shares(slots_.size());
   for (auto& each : shares) each.resize(std::size_t(threads));
+  std::vector<Result<void>> done{std::size_t(threads)};
   model_.pool_->run([&](int t) {
     std::byte* to = model_.arena_->memory[std::size_t(t)].data();
+    std::size_t offset = 0;  // of the slot in its streamed layer
     for (std::size_t i = 0; i < slots_.size(); ++i) {
-      const Linear& linear = *slots_[i].linear;
+      const Slot& slot = slots_[i];
+      const Linear& linear = *slot.linear;
       const TileRange range = share_of(linear.tiles(), t, threads);
-      shares[i][std::size_t(t)] = {range, to};
-      pack_share(slots_[i], range, to);
-      to += Model::Arena::aligned(linear.packed_bytes(range));
+      if (!streams(slot)) {
+        shares[i][std::size_t(t)] = {range, to};
+        pack_share(slot, range, to);
+        to += Model::Arena::aligned(linear.packed_bytes(range));
+        continue;
+      }
+      if (i == 0 || slots_[i - 1].layer != slot.layer) offset = 0;
+      std::size_t own = offset;
+      for (int before = 0; before < t; ++before)
+        own += Model::Arena::aligned(linear.packed_bytes(share_of(linear.tiles(), before, threads)));
+      shares[i][std::size_t(t)] = {range, ring_->address(slot.layer, own)};
+      if (auto& mine = done[std::size_t(t)]; mine) mine = stream_share(slot, range, own);
+      offset += slot_bytes(slot);
     }
   });
+  for (const auto& each : done) KINGLET_CHECK(each);
+  if (ring_) KINGLET_CHECK(ring_->start());
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     Linear& linear = *slots_[i].linear;
     linear.adopt(shares[i]);

@@ -48,7 +48,7 @@ Result<std::shared_ptr<const Model>> Model::load(std::unique_ptr<Checkpoint> che
   model->file_bytes_ = checkpoint->file_bytes();
   model->metadata_ = checkpoint->metadata();
   model->arena_ = std::make_unique<Arena>();
-  ModelLoader loader(*checkpoint, *model);
+  ModelLoader loader(*checkpoint, *model, options.weight_memory);
   KINGLET_CHECK(loader.configure());
   KINGLET_CHECK(loader.find_weights());
   if (options.pack) KINGLET_CHECK(loader.check_memory());

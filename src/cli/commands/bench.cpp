@@ -145,7 +145,7 @@ Result<void> Bench::load() {
   KINGLET_TRY(engine_, Engine::create(model_, options));
   load_ms_ = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   GenerateOptions drafting;
-  KINGLET_CHECK(open_drafter(arguments_.text("drafter"), arguments_, *engine_, drafting));
+  KINGLET_CHECK(open_drafter(drafter_spec(arguments_), arguments_, *engine_, drafting));
   meter_.emplace(*engine_, drafting.drafter, drafting.draft_model);
   KINGLET_TRY(constraint_, Constraint::from(arguments_));
   KINGLET_CHECK(constraint_.bind(model_->tokenizer()));

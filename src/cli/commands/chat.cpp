@@ -146,7 +146,7 @@ Result<void> run(const Arguments& arguments) {
   KINGLET_TRY(const auto model, load_model(arguments.positional()[0], arguments));
   KINGLET_CHECK(check_generates(*model));
   KINGLET_TRY(const auto engine, Engine::create(model, engine_settings));
-  KINGLET_CHECK(open_drafter(arguments.text("drafter"), arguments, *engine, options));
+  KINGLET_CHECK(open_drafter(drafter_spec(arguments), arguments, *engine, options));
   KINGLET_TRY(Constraint constraint, Constraint::from(arguments));
   KINGLET_CHECK(constraint.bind(model->tokenizer()));
   KINGLET_TRY(Conversation conversation,
@@ -154,8 +154,9 @@ Result<void> run(const Arguments& arguments) {
   if (constraint.given()) conversation.prepare = [&](GenerateRequest& request) { constraint.constrain(request); };
   KINGLET_TRY(const auto team, open_team(arguments, *engine));
   if (team)
-    conversation.answer = [&](const GenerateRequest& request) -> Result<Generation> {
-      KINGLET_TRY(TeamAnswer answer, team->answer(request));
+    conversation.answer = [&](const GenerateRequest& request, const auto& messages) -> Result<Generation> {
+      KINGLET_TRY(TeamAnswer answer,
+                  team->answer(request, [&](const PromptMaker& maker) { return maker.from_messages(messages); }));
       note(answer.note);
       return std::move(answer.answer);
     };

@@ -21,6 +21,7 @@
 #include "cli/team.h"
 #include "decode/prompt.h"
 #include "decode/softmax.h"
+#include "engine/early_exit.h"
 #include "kinglet/measure.h"
 #include "measure/places_json.h"
 
@@ -340,6 +341,8 @@ Result<void> run(const Arguments& arguments) {
     options.context = std::max(options.context, static_cast<std::int64_t>(window.ids.size()));
   KINGLET_TRY(auto engine, Engine::create(model, options));
   std::unique_ptr<Engine> reference;
+  constexpr std::string_view kWhole[] = {"route"};
+  KINGLET_CHECK(refuse_options(arguments, "eval, which scores tokens and not whole answers,", kWhole));
   KINGLET_TRY(OpenPair pair, open_pair(arguments, *engine));
   if (pair.other && (arguments.given("against") || arguments.given("logits")))
     return fail(ErrorCode::kInvalidArgument, "two models that answer together are scored alone",
@@ -353,6 +356,7 @@ Result<void> run(const Arguments& arguments) {
     plain.cache = CacheType::kF16;
     plain.cache_policy = "full";
     plain.ffn_skip = nullptr;
+    plain.early_exit.clear();
     KINGLET_TRY(reference, Engine::create(std::move(other), std::move(plain)));
   }
   KINGLET_TRY(Constraint constraint, Constraint::from(arguments));
@@ -386,6 +390,8 @@ Result<void> run(const Arguments& arguments) {
   }
   ordered_json value = evaluation_json(result);
   if (together.other() != nullptr) value["pair"] = together.json();
+  if (const ExitCounts* exits = exit_counts(*engine))
+    value["early_exit"] = {{"drawn", exits->drawn}, {"mean_layers", exits->mean_layers()}};
   KINGLET_CHECK(arguments.flag("json") ? print_json(value) : print(evaluation_text(result) + together.text()));
   return check_gates(arguments, result);
 }

@@ -12,6 +12,7 @@
 #include "kinglet/linear.h"
 #include "kinglet/pair.h"
 #include "kinglet/pass.h"
+#include "kinglet/route.h"
 #include "kinglet/sampling.h"
 #include "kinglet/store.h"
 
@@ -132,6 +133,10 @@ std::vector<Method> methods() {
                  "models without sliding windows, --lazy-prefill RATE,…[@LAYER,…]"});
   all.push_back({"ffn-skip", "skipping", "075", "Decodes without feed-forwards that hardly change a token",
                  "every model that generates, --ffn-skip FILE of kinglet calibrate ffn-skip"});
+  all.push_back({"early-exit", "early exit", "056", "Draws a token before the last layer where the model is sure",
+                 "every model that generates, --early-exit LAYER:P,…"});
+  all.push_back({"weight-stream", "weights", "032", "Reads layers that do not fit in memory from disk for every pass",
+                 "every model that generates, --weight-memory SIZE"});
   for (const DrafterDescriptor* drafter : drafters()) {
     all.push_back({drafter->name, "drafter", drafter->paper, drafter->help,
                    "every model that generates, --drafter " + std::string(drafter->name)});
@@ -139,6 +144,10 @@ std::vector<Method> methods() {
   for (const PairPolicyDescriptor* policy : pair_policies()) {
     all.push_back({policy->name, "pair", policy->paper, policy->help,
                    "two models of one vocabulary, " + std::string(policy->options)});
+  }
+  for (const RouteScore* score : route_scores()) {
+    all.push_back({score->name, "route score", score->paper, score->help,
+                   "answers of any two models, kinglet route calibrate --score " + std::string(score->name)});
   }
   for (const PassDescriptor* pass : passes()) {
     all.push_back({pass->name, "pass", pass->paper, pass->help,

@@ -20,8 +20,10 @@
 #include "cli/output.h"
 #include "cli/team.h"
 #include "decode/prompt.h"
+#include "engine/early_exit.h"
 #include "kinglet/generate.h"
 #include "kinglet/measure.h"
+#include "kinglet/weight_stream.h"
 
 namespace kinglet {
 namespace {
@@ -95,7 +97,8 @@ struct Session {
   Constraint constraint;
   std::vector<std::shared_ptr<const GrammarStatistics>> statistics;  ///< one a request
 
-  std::unique_ptr<Team> team;  ///< null: the model answers alone
+  std::unique_ptr<Team> team;         ///< null: the model answers alone
+  std::vector<PromptFor> questions;  ///< with --prompts: one a request
   void constrain(GenerateRequest& request) { statistics.push_back(constraint.constrain(request)); }
   GenerateOptions options;
   std::string drafter;  ///< as it was asked for
@@ -114,6 +117,13 @@ ordered_json result_json(const TeamAnswer& team, const Session& session, std::si
                        rate(static_cast<double>(result.prompt_tokens - result.cached_tokens), result.prefill_ms)},
                       {"decode_tokens_per_second", rate(static_cast<double>(result.decode_tokens), result.decode_ms)}};
   value["memory"] = {{"peak_bytes", peak_memory()}};
+  if (const WeightStream* stream = session.model->stream()) {
+    value["memory"]["weight_bytes"] = stream->memory_bytes();
+    value["memory"]["streamed_layers"] = stream->streamed_layers();
+    value["memory"]["bytes_read"] = stream->bytes_read();
+  }
+  if (const ExitCounts* exits = exit_counts(*session.engine))
+    value["early_exit"] = {{"drawn", exits->drawn}, {"mean_layers", exits->mean_layers()}};
   if (session.options.drafter != "none")
     value["speculation"] = {{"drafter", session.drafter},
                             {"drafted", result.drafted},
@@ -155,7 +165,7 @@ Result<Session> open_session(const Arguments& arguments) {
   KINGLET_TRY(session.model, load_model(arguments.positional()[0], arguments));
   KINGLET_CHECK(check_generates(*session.model));
   KINGLET_TRY(session.engine, Engine::create(session.model, engine));
-  session.drafter = arguments.text("drafter");
+  session.drafter = drafter_spec(arguments);
   KINGLET_CHECK(open_drafter(session.drafter, arguments, *session.engine, session.options));
   KINGLET_TRY(session.team, open_team(arguments, *session.engine));
   session.load_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
@@ -171,8 +181,8 @@ Result<void> ended(const Generation& result) {
 }
 
 /// By the team, where there is one.
-Result<TeamAnswer> answer_one(Session& session, GenerateRequest request) {
-  if (session.team) return session.team->answer(request);
+Result<TeamAnswer> answer_one(Session& session, GenerateRequest request, const PromptFor& prompt) {
+  if (session.team) return session.team->answer(request, prompt);
   KINGLET_TRY(auto results, generate(*session.engine, {std::move(request)}));
   return TeamAnswer{.answer = std::move(results[0]), .name = {}, .figures = {}, .note = {}};
 }
@@ -181,7 +191,8 @@ Result<void> run_one(const Arguments& arguments) {
   KINGLET_TRY(const std::string text, text_argument(arguments, 1, "a prompt"));
   KINGLET_TRY(Session session, open_session(arguments));
   GenerateRequest request;
-  KINGLET_TRY(request.prompt, session.prompts->from_text(text, arguments.text("system")));
+  const PromptFor prompt = [&](const PromptMaker& maker) { return maker.from_text(text, arguments.text("system")); };
+  KINGLET_TRY(request.prompt, prompt(*session.prompts));
   request.options = session.options;
   session.constrain(request);
   const bool json = arguments.flag("json"), terminal = isatty(STDOUT_FILENO) != 0;
@@ -191,7 +202,7 @@ Result<void> run_one(const Arguments& arguments) {
       printed = print_now(terminal ? escape_for_terminal(piece, true) : std::string(piece));
       return printed.has_value();
     };
-  KINGLET_TRY(const TeamAnswer team, answer_one(session, std::move(request)));
+  KINGLET_TRY(const TeamAnswer team, answer_one(session, std::move(request), prompt));
   KINGLET_CHECK(printed);
   const Generation& result = team.answer;
   if (json) {
@@ -220,12 +231,17 @@ Result<std::vector<GenerateRequest>> read_prompts(const std::string& path, Sessi
     request.options = session.options;
     request.options.seed += requests.size();  // each line is as if it were alone with its own seed
     if (value.is_object() && value.contains("prompt") && value["prompt"].is_string()) {
-      KINGLET_TRY(request.prompt, session.prompts->from_text(value["prompt"].get_ref<const std::string&>(), system));
+      session.questions.emplace_back(
+          [prompt = value["prompt"].get<std::string>(), system = std::string(system)](const PromptMaker& maker) {
+            return maker.from_text(prompt, system);
+          });
     } else if (value.is_object() && value.contains("messages") && value["messages"].is_array()) {
-      KINGLET_TRY(request.prompt, session.prompts->from_messages(value["messages"]));
+      session.questions.emplace_back(
+          [messages = value["messages"]](const PromptMaker& maker) { return maker.from_messages(messages); });
     } else {
       return fail(ErrorCode::kInvalidArgument, "expected {\"prompt\": \"…\"} or {\"messages\": […]}", "", place);
     }
+    KINGLET_TRY(request.prompt, session.questions.back()(*session.prompts));
     session.constrain(request);
     requests.push_back(std::move(request));
   }
@@ -268,7 +284,7 @@ Result<std::vector<Generation>> answer_many(Session& session, std::vector<Genera
   if (!session.team) return generate(*session.engine, std::move(requests), batch, show);
   std::vector<Generation> results;
   for (const GenerateRequest& request : requests) {
-    KINGLET_TRY(TeamAnswer team, session.team->answer(request));
+    KINGLET_TRY(TeamAnswer team, session.team->answer(request, session.questions[results.size()]));
     printer.add(results.size(), team);
     KINGLET_CHECK(printer.status);
     results.push_back(std::move(team.answer));
