@@ -42,8 +42,8 @@ struct LoadOptions {
   /// False: matrices stay in the file, unpacked, until somebody packs them one by one (compress/workbench.h): a model
   /// larger than memory can be opened, but not multiplied with.
   bool pack = true;
-  /// Most bytes of packed matrices that stay in memory; 0: all. What is more lies in a file without a name under $TMPDIR
-  /// (or /var/tmp), from which whole layers are read each time a pass comes to them (kinglet/weight_stream.h).
+  /// Most bytes of packed matrices that stay in memory; 0: all. What is more lies in a file without a name under
+  /// $TMPDIR (or /var/tmp), from which whole layers are read each time a pass comes to them (kinglet/weight_stream.h).
   std::uint64_t weight_memory = 0;
 };
 
@@ -64,7 +64,7 @@ class Model {
   int threads() const;
   std::uint64_t file_bytes() const { return file_bytes_; }
   std::uint64_t weight_bytes() const { return weight_bytes_; }        ///< packed matrices
-  WeightStream* stream() const { return stream_.get(); }  ///< null: all weights are in memory
+  WeightStream* stream() const { return stream_.get(); }              ///< null: all weights are in memory
   std::uint64_t bytes_per_token() const { return bytes_per_token_; }  ///< weight bytes that one decode step reads
 
   std::shared_ptr<Linear> embedding, position_embedding, token_types;

@@ -26,9 +26,9 @@ Result<const RouteScore*> find_route_score(std::string_view name);
 
 /// One item of the calibration.
 struct RoutedItem {
-  double score = 0;                            ///< of the cheap model
+  double score = 0;  ///< of the cheap model
   bool swift_right = false, super_right = false;
-  double swift_cost = 0, super_cost = 0;       ///< any unit, the same for both
+  double swift_cost = 0, super_cost = 0;  ///< any unit, the same for both
 };
 
 /// What a threshold gives on the calibration data: items with score >= threshold keep the cheap model's answer.
@@ -36,7 +36,7 @@ struct RoutePoint {
   double threshold = 0;  ///< largest double: none is kept; lowest double: all are
   double share = 0;      ///< of the items that the cheap model answers
   double accuracy = 0;
-  double cost = 0;       ///< a mean item: the cheap model's on all, the accurate one's on the rest
+  double cost = 0;  ///< a mean item: the cheap model's on all, the accurate one's on the rest
 };
 
 /// All different cuts, from none kept to all. kInvalidArgument without items or with a score that is NaN.

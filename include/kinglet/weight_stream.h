@@ -1,5 +1,5 @@
-// Layers of a model that is larger than the memory it may use: read from a file into a ring of buffers when a pass comes
-// to them (LLMCad, Xu et al. 2023, section 4; there the loading of a target's weights).
+// Layers of a model that is larger than the memory it may use: read from a file into a ring of buffers when a pass
+// comes to them (LLMCad, Xu et al. 2023, section 4; there the loading of a target's weights).
 #pragma once
 
 #include <cstdint>
@@ -23,8 +23,9 @@ class WeightStream {
   /// Whether layers are read before a pass asks for them (at the start: yes). Changes the time only.
   virtual void read_ahead(bool ahead) = 0;
   virtual int streamed_layers() const = 0;
-  virtual std::uint64_t memory_bytes() const = 0;  ///< of packed matrices that are in memory: resident ones and the ring
-  virtual std::uint64_t bytes_read() const = 0;    ///< from the file so far
+  virtual std::uint64_t memory_bytes()
+      const = 0;                                 ///< of packed matrices that are in memory: resident ones and the ring
+  virtual std::uint64_t bytes_read() const = 0;  ///< from the file so far
 };
 
 }  // namespace kinglet

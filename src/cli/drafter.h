@@ -12,8 +12,8 @@ namespace kinglet {
 std::string drafter_spec(const Arguments& arguments);
 
 /// Sets drafter and draft_model of `options` by `spec`: "none", a registered name, "layers:N", a model's name or file,
-/// a file that `kinglet drafter` wrote, "auto,MODEL" or "tree,MODEL". kInvalidArgument with the names there are; kCorrupt where a
-/// drafter file belongs to another model.
+/// a file that `kinglet drafter` wrote, "auto,MODEL" or "tree,MODEL". kInvalidArgument with the names there are;
+/// kCorrupt where a drafter file belongs to another model.
 Result<void> open_drafter(const std::string& spec, const Arguments& arguments, Engine& target,
                           GenerateOptions& options);
 

@@ -75,7 +75,11 @@ class Judge {
       for (std::size_t i = 0; i < ids.size(); ++i) sum += follower_->row(i)[static_cast<std::size_t>(ids[i])];
       logits.push_back(static_cast<float>(sum / static_cast<double>(ids.size())));
     }
-    Answer answer{.choice = argmax(logits), .text = {}, .scores = {}, .cost = cost(follower_->rows() - fed), .ms = milliseconds_since(start)};
+    Answer answer{.choice = argmax(logits),
+                  .text = {},
+                  .scores = {},
+                  .cost = cost(follower_->rows() - fed),
+                  .ms = milliseconds_since(start)};
     KINGLET_TRY(answer.scores, scores_of(logits));
     return answer;
   }
@@ -92,7 +96,11 @@ class Judge {
     const Generation& result = results[0];
     if (result.error) return tl::unexpected<Error>(*result.error);
     if (result.finish_reason == "cancelled") return fail(ErrorCode::kCancelled, "interrupted");
-    Answer answer{.choice = 0, .text = result.text, .scores = {}, .cost = cost(result.prompt_tokens + result.decode_tokens), .ms = milliseconds_since(start)};
+    Answer answer{.choice = 0,
+                  .text = result.text,
+                  .scores = {},
+                  .cost = cost(result.prompt_tokens + result.decode_tokens),
+                  .ms = milliseconds_since(start)};
     for (std::size_t i = 0; i < all.size(); ++i) answer.scores.push_back(meter->mean(i));
     return answer;
   }
@@ -116,10 +124,12 @@ class Judge {
 Result<std::vector<float>> logits_of(const ordered_json& line, const char* key) {
   std::vector<float> logits;
   for (const ordered_json& value : line[key]) {
-    if (!value.is_number()) return fail(ErrorCode::kInvalidArgument, std::string("'") + key + "' is no list of numbers");
+    if (!value.is_number())
+      return fail(ErrorCode::kInvalidArgument, std::string("'") + key + "' is no list of numbers");
     logits.push_back(value.get<float>());
   }
-  if (logits.size() < 2) return fail(ErrorCode::kInvalidArgument, std::string("'") + key + "' has fewer than two logits");
+  if (logits.size() < 2)
+    return fail(ErrorCode::kInvalidArgument, std::string("'") + key + "' has fewer than two logits");
   return logits;
 }
 

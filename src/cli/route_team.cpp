@@ -53,8 +53,8 @@ class RouteTeam final : public Team {
                     {"swift_tokens", first.decode_tokens},
                     {"super", route_.super}};
     char line[96];
-    std::snprintf(line, sizeof line, "%s answered: score %.4g, threshold %.4g", stands ? "the cheap model" : "the accurate model",
-                  score, route_.threshold);
+    std::snprintf(line, sizeof line, "%s answered: score %.4g, threshold %.4g",
+                  stands ? "the cheap model" : "the accurate model", score, route_.threshold);
     team.note = line;
     if (stands) {
       team.answer = std::move(first);

@@ -184,8 +184,8 @@ Result<void> refuse_options(const Arguments& arguments, std::string_view who,
   for (const std::string_view option : options) {
     if (!arguments.given(option)) continue;
     if (option == "drafter" && (arguments.text(option) == "none" || arguments.flag("strategies"))) continue;
-    return fail(ErrorCode::kInvalidArgument,
-                std::string(who) + " does not heed --" + std::string(option), "Leave one of them away.");
+    return fail(ErrorCode::kInvalidArgument, std::string(who) + " does not heed --" + std::string(option),
+                "Leave one of them away.");
   }
   return {};
 }

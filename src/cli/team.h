@@ -46,7 +46,8 @@ Result<std::unique_ptr<Team>> open_route_team(const Arguments& arguments, Engine
 /// kCorrupt where it is no file of `kinglet route calibrate`.
 Result<RouteFile> open_route(const std::string& path);
 /// kInvalidArgument where an option is given that `who` does not heed.
-Result<void> refuse_options(const Arguments& arguments, std::string_view who, std::span<const std::string_view> options);
+Result<void> refuse_options(const Arguments& arguments, std::string_view who,
+                            std::span<const std::string_view> options);
 
 /// The two models and the policy that --with or --guard names.
 struct OpenPair {

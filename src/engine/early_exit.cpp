@@ -94,14 +94,15 @@ class ExitEngine final : public Engine {
   }
 
  private:
-  static constexpr std::size_t kMostWaiting = 256;  ///< rows of a sequence at one exit: memory, and the longest catch-up
+  static constexpr std::size_t kMostWaiting =
+      256;  ///< rows of a sequence at one exit: memory, and the longest catch-up
   std::size_t width() const { return static_cast<std::size_t>(model().config().width); }
   int begin_of(std::size_t stage) const { return exits_[stage].layers; }
   int end_of(std::size_t stage) const {
     return stage + 1 < exits_.size() ? exits_[stage + 1].layers : static_cast<int>(model().config().layers);
   }
-  Result<void> step_chunk(std::span<const Row> rows, std::span<const TokenId> ids,
-                          std::span<const std::int32_t> wanted, float* logits);
+  Result<void> step_chunk(std::span<const Row> rows, std::span<const TokenId> ids, std::span<const std::int32_t> wanted,
+                          float* logits);
   Result<void> step_plainly(std::span<const Row> rows, std::span<const TokenId> ids,
                             std::span<const std::int32_t> wanted, float* logits);
   Result<void> run_stage(std::span<ExitSequence* const> sequences, std::size_t stage);
@@ -355,9 +356,9 @@ const ExitCounts* exit_counts(const Engine& engine) {
 Result<std::vector<ExitPoint>> parse_exits(std::string_view text, int layers) {
   std::vector<ExitPoint> exits;
   const auto wrong = [&] {
-    return fail(ErrorCode::kInvalidArgument,
-                "early exits are LAYER:P,… with ascending layers of 1 to " + std::to_string(layers - 1) +
-                    " and probabilities, found '" + std::string(text) + "'");
+    return fail(ErrorCode::kInvalidArgument, "early exits are LAYER:P,… with ascending layers of 1 to " +
+                                                 std::to_string(layers - 1) + " and probabilities, found '" +
+                                                 std::string(text) + "'");
   };
   for (const char *at = text.data(), *end = text.data() + text.size(); at < end;) {
     ExitPoint point;

@@ -11,8 +11,8 @@
 namespace kinglet {
 
 struct ExitPoint {
-  int layers = 0;       ///< layers that have run
-  double enough = 1;    ///< probability of the best token from which on it is drawn here
+  int layers = 0;     ///< layers that have run
+  double enough = 1;  ///< probability of the best token from which on it is drawn here
 };
 
 /// LAYER:P,… with ascending layers below `layers` and 0 <= P <= 2 (above 1: never).
@@ -27,7 +27,7 @@ struct ExitCounts {
   std::vector<ExitPoint> exits;
   std::vector<std::int64_t> drawn;  ///< tokens drawn at each exit, and last at the end
   int layers = 0;
-  double mean_layers() const;       ///< of the drawn tokens; what waited for later is not counted
+  double mean_layers() const;  ///< of the drawn tokens; what waited for later is not counted
 };
 /// Null for an engine without early exits.
 const ExitCounts* exit_counts(const Engine& engine);

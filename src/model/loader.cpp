@@ -299,7 +299,7 @@ Result<ModelLoader::Division> ModelLoader::divide() const {
   }
   return fail(ErrorCode::kExhausted,
               "the weights cannot do with " + std::to_string(weight_memory_) +
-                  " bytes: one layer and what is no layer " + "need " + std::to_string(fixed + largest),
+                  " bytes: one layer and what is no layer need " + std::to_string(fixed + largest),
               "Give at least " + std::to_string((fixed + largest + 999999) / 1000000) + " MB.");
 }
 

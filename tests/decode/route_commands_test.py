@@ -119,7 +119,7 @@ class Route(unittest.TestCase):
                              [one["token_ids"] for one in expected])
         text = self.kinglet("run", self.paths["swift"], prompts[0], "--route", self.file("pair.route"), *options)
         self.assertEqual(text.rstrip("\n"), routed[0]["text"].rstrip("\n"))  # what streams is what --json says
-        self.kinglet("run", self.paths["super"], prompts[0], "--route", self.file("pair.route"), *options, status=1)  # another model
+        self.kinglet("run", self.paths["super"], prompts[0], "--route", self.file("pair.route"), *options, status=4)  # another model
 
     def test_what_cannot_be_is_refused(self):
         self.kinglet("route", "calibrate", status=2)

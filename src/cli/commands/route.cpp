@@ -19,11 +19,14 @@ using nlohmann::ordered_json;
 constexpr std::string_view kGoals[] = {"best", "super"};
 constexpr OptionSpec kOptions[] = {
     {.name = "swift", .value_name = "MODEL", .help = "calibrate: the cheap model, which is always asked"},
-    {.name = "super", .value_name = "MODEL", .help = "calibrate: the accurate model, which is asked where that is unsure"},
+    {.name = "super",
+     .value_name = "MODEL",
+     .help = "calibrate: the accurate model, which is asked where that is unsure"},
     {.name = "data",
      .kind = OptionKind::kFile,
      .value_name = "D.jsonl",
-     .help = "Lines {\"prompt\",\"answer\"}, {\"prompt\",\"choices\",\"label\"} or {\"swift\",\"super\",\"label\"} (logits)"},
+     .help = "Lines {\"prompt\",\"answer\"}, {\"prompt\",\"choices\",\"label\"} or {\"swift\",\"super\",\"label\"} "
+             "(logits)"},
     {.name = "output", .letter = 'o', .kind = OptionKind::kFile, .value_name = "OUT", .help = "The file to write"},
     {.name = "score",
      .value_name = "NAME",
@@ -108,7 +111,8 @@ Result<std::shared_ptr<Engine>> open_engine(const std::string& name, const Argum
 Result<RouteModels> open_models(const std::string& swift, const std::string& super, const Arguments& arguments) {
   RouteModels models{.raw = arguments.flag("raw"), .max_tokens = arguments.integer("max-tokens")};
   if (swift.empty() != super.empty())
-    return fail(ErrorCode::kInvalidArgument, "only one of --swift and --super is given", "Give both, or data with logits.");
+    return fail(ErrorCode::kInvalidArgument, "only one of --swift and --super is given",
+                "Give both, or data with logits.");
   if (swift.empty()) return models;
   KINGLET_TRY(models.swift, open_engine(swift, arguments));
   KINGLET_TRY(models.super, open_engine(super, arguments));
@@ -137,7 +141,8 @@ Result<void> calibrate(const Arguments& arguments) {
   if (!arguments.given("data") || !arguments.given("output"))
     return fail(ErrorCode::kInvalidArgument, "calibrate needs --data D.jsonl and -o OUT");
   KINGLET_TRY(const RouteScore* score, find_route_score(arguments.text("score")));
-  RouteFile route{.swift = arguments.text("swift"), .super = arguments.text("super"), .score = std::string(score->name)};
+  RouteFile route{
+      .swift = arguments.text("swift"), .super = arguments.text("super"), .score = std::string(score->name)};
   KINGLET_TRY(RouteModels models, open_models(route.swift, route.super, arguments));
   models.steps = arguments.integer("steps");
   KINGLET_TRY(const JudgedData data, judge_route_data(arguments.text("data"), models));
@@ -232,8 +237,10 @@ Result<void> run(const Arguments& arguments) {
 
 constexpr std::span<const OptionSpec> kSets[] = {kOptions};
 constexpr std::string_view kExamples[] = {
-    "kinglet route calibrate --swift smollm2-135m-instruct --super qwen2.5-coder-0.5b-instruct --data val.jsonl -o pair.route",
-    "kinglet route test pair.route --data test.jsonl  # share, accuracy and cost on data that it was not calibrated with",
+    "kinglet route calibrate --swift smollm2-135m-instruct --super qwen2.5-coder-0.5b-instruct --data val.jsonl -o "
+    "pair.route",
+    "kinglet route test pair.route --data test.jsonl  # share, accuracy and cost on data that it was not calibrated "
+    "with",
     "kinglet run smollm2-135m-instruct \"What is the capital of France?\" --route pair.route",
 };
 
@@ -245,8 +252,10 @@ extern const Command command_route = {
     .summary = "Calibrate when a cheap model's answer is good enough",
     .usage = "calibrate | test FILE [options]",
     .description =
-        "calibrate: both models answer the data, and a threshold is chosen for the score of the cheap model's logits: at "
-        "or above it the cheap model's answer stands, below it the accurate model is asked. The file has the whole curve. "
+        "calibrate: both models answer the data, and a threshold is chosen for the score of the cheap model's logits: "
+        "at "
+        "or above it the cheap model's answer stands, below it the accurate model is asked. The file has the whole "
+        "curve. "
         "test: what the file's threshold gives on other data. --route FILE of run, chat and bench answers this way.",
     .options = kSets,
     .examples = kExamples,

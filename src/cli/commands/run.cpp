@@ -97,7 +97,7 @@ struct Session {
   Constraint constraint;
   std::vector<std::shared_ptr<const GrammarStatistics>> statistics;  ///< one a request
 
-  std::unique_ptr<Team> team;         ///< null: the model answers alone
+  std::unique_ptr<Team> team;        ///< null: the model answers alone
   std::vector<PromptFor> questions;  ///< with --prompts: one a request
   void constrain(GenerateRequest& request) { statistics.push_back(constraint.constrain(request)); }
   GenerateOptions options;
@@ -231,10 +231,8 @@ Result<std::vector<GenerateRequest>> read_prompts(const std::string& path, Sessi
     request.options = session.options;
     request.options.seed += requests.size();  // each line is as if it were alone with its own seed
     if (value.is_object() && value.contains("prompt") && value["prompt"].is_string()) {
-      session.questions.emplace_back(
-          [prompt = value["prompt"].get<std::string>(), system = std::string(system)](const PromptMaker& maker) {
-            return maker.from_text(prompt, system);
-          });
+      session.questions.emplace_back([prompt = value["prompt"].get<std::string>(), system = std::string(system)](
+                                         const PromptMaker& maker) { return maker.from_text(prompt, system); });
     } else if (value.is_object() && value.contains("messages") && value["messages"].is_array()) {
       session.questions.emplace_back(
           [messages = value["messages"]](const PromptMaker& maker) { return maker.from_messages(messages); });

@@ -139,8 +139,7 @@ Result<void> write_route_file(const std::string& path, const RouteFile& route) {
   }
   const char* names[] = {"thresholds", "shares", "accuracies", "costs"};
   for (std::size_t i = 0; i < 4; ++i)
-    metadata.set_numbers(std::string("kinglet.route.curve.") + names[i], std::move(columns[i]),
-                         MetadataType::kFloat64);
+    metadata.set_numbers(std::string("kinglet.route.curve.") + names[i], std::move(columns[i]), MetadataType::kFloat64);
   KINGLET_TRY(const auto writer, GgufWriter::create(path, metadata, {}));
   return writer->finish();
 }
