@@ -13,13 +13,14 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr std::string_view kPolicies[] = {"bild", "llmcad"};
+constexpr std::string_view kPolicies[] = {"bild", "random", "llmcad"};
 constexpr OptionSpec kOptions[] = {
     {.name = "with", .value_name = "SMALL", .help = "A smaller model of the same vocabulary writes too (lossy)"},
     {.name = "policy",
      .kind = OptionKind::kChoice,
      .value_name = "POLICY",
-     .help = "With --with: bild, or llmcad: the small model drafts trees and the answer is the large one's",
+     .help = "With --with: bild, random (for comparison), or llmcad: the small model drafts trees and the answer is "
+             "the large one's",
      .fallback = "bild",
      .choices = kPolicies},
     {.name = "fallback",

@@ -49,6 +49,7 @@ class TreeDrafter final : public Drafter {
   struct Branch {
     std::int32_t leaf;
     std::unique_ptr<Sequence> sequence;
+    bool trunk;  ///< the best token followed everywhere: what a chain would be
   };
   static constexpr std::size_t kMostBranches = 8, kSideBySide = 4;
   static constexpr double kLeastAlpha = 1e-4, kMostAlpha = 0.9;
@@ -83,7 +84,7 @@ class TreeDrafter final : public Drafter {
   Result<void> grow(std::span<const TokenId> text, std::size_t budget) {
     KINGLET_CHECK(follower_.read(text, 1));
     KINGLET_TRY(auto root, follower_.sequence()->fork());
-    branch_out({.leaf = -1, .sequence = std::move(root)}, follower_.row(0), budget);
+    branch_out({.leaf = -1, .sequence = std::move(root), .trunk = true}, follower_.row(0), budget);
     for (int passes = 1; nodes_.size() < budget && !branches_.empty(); ++passes) {
       if (model_->tree_passes > 0 ? passes >= model_->tree_passes : most_confident() < alpha_) break;
       KINGLET_CHECK(extend(text.size(), budget));
@@ -110,10 +111,10 @@ class TreeDrafter final : public Drafter {
       deficits.emplace_back(nodes_[static_cast<std::size_t>(branches_[i].leaf)].depth - share, i);
     }
     std::sort(deficits.begin(), deficits.end());
-    // The likeliest branch is always among them: side by side the others cost it nothing.
+    // The trunk is always among them: a tree is a chain and more, and side by side the others cost it nothing.
     std::size_t best = 0;
-    for (std::size_t i = 1; i < branches_.size(); ++i)
-      if (confidence(branches_[i]) > confidence(branches_[best])) best = i;
+    for (std::size_t i = 0; i < branches_.size(); ++i)
+      if (branches_[i].trunk) best = i;
     std::vector<std::size_t> chosen = {best};
     for (const auto& [deficit, index] : deficits)
       if (index != best && deficit < 0 && chosen.size() < std::min(kSideBySide, budget - nodes_.size()))
@@ -146,10 +147,10 @@ class TreeDrafter final : public Drafter {
     const auto confidence_before = confidence(branch);
     const int depth = branch.leaf < 0 ? 1 : nodes_[static_cast<std::size_t>(branch.leaf)].depth + 1;
     const std::int32_t parent = branch.leaf;
-    const auto add = [&](std::size_t token, std::unique_ptr<Sequence> sequence) {
+    const auto add = [&](std::size_t token, std::unique_ptr<Sequence> sequence, bool trunk) {
       const double probability = exp_nonpositive(logits[token] - max) / total;
       nodes_.push_back({static_cast<TokenId>(token), parent, confidence_before * probability, depth});
-      branches_.push_back({static_cast<std::int32_t>(nodes_.size()) - 1, std::move(sequence)});
+      branches_.push_back({static_cast<std::int32_t>(nodes_.size()) - 1, std::move(sequence), trunk});
     };
     if (nodes_.size() >= budget) return;
     const float bound = max + static_cast<float>(std::log(total * model_->branch_probability));
@@ -162,8 +163,8 @@ class TreeDrafter final : public Drafter {
       auto fork = branch.sequence->fork();
       if (fork) forks.emplace_back(id, std::move(*fork));
     }
-    add(best, std::move(branch.sequence));
-    for (auto& [id, sequence] : forks) add(id, std::move(sequence));
+    add(best, std::move(branch.sequence), branch.trunk);
+    for (auto& [id, sequence] : forks) add(id, std::move(sequence), false);
   }
 
   std::shared_ptr<DraftModel> model_;
