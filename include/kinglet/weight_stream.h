@@ -8,14 +8,15 @@
 
 namespace kinglet {
 
-/// Owned by its model. A pass goes through the layers in order; all threads of a pass call acquire() for each layer,
-/// one calls release() when all have left it. One pass at a time.
+/// Owned by its model. A pass goes through the layers in order; every thread of a pass calls acquire() before it uses a
+/// layer's weights, and release() after.
 class WeightStream {
  public:
   virtual ~WeightStream() = default;
   /// Returns when the weights of `layer` are in memory (at once for a layer that stays there), or cannot be read.
   virtual void acquire(int layer) = 0;
-  /// The weights of `layer` may go; those of the layers after it are read meanwhile, after the last those of the first.
+  /// When all threads that acquired `layer` have released it, its weights may go. Those of the layers after it are read
+  /// meanwhile, after the last those of the first.
   virtual void release(int layer) = 0;
   /// The first error of reading; what was computed since is worth nothing.
   virtual Result<void> status() const = 0;

@@ -96,7 +96,7 @@ void ForwardPass::run_with_hooks(int first, int last) {
         store_rows(thread, after_feed_forward(index));
       });
     } else if (WeightStream* stream = model_.stream()) {
-      stream->release(index);
+      pool_.run([&](int) { stream->release(config_.owner(index)); });
     }
     if (call_.hooks->after_layer) {
       call_.hooks->after_layer(index, std::span<float>(call_.hidden, std::size_t(rows_) * width_));
@@ -228,7 +228,7 @@ void ForwardPass::multiply(int thread, const Linear& linear, const LinearInput& 
 
 void ForwardPass::attention_half(int thread, int index, const Pending& pending) {
   const LayerWeights& layer = model_.layers[std::size_t(index)];
-  if (WeightStream* stream = model_.stream()) stream->acquire(index);
+  if (WeightStream* stream = model_.stream()) stream->acquire(config_.owner(index));
   Norm norm;
   if (!config_.post_norm) norm = {&layer.attention_norm, &layer.attention_norm_bias};
   const bool int8 = is_int8(layer.query.get()) || is_int8(layer.key.get()) || is_int8(layer.value.get());
@@ -317,7 +317,7 @@ void ForwardPass::feed_forward_half(int thread, int index, const Pending& pendin
   show_input(thread, index, TapPoint::kActivated, activated);
   multiply(thread, *layer.down, activated, space_.projected, layer.down_bias);
   meet();
-  if (WeightStream* stream = model_.stream(); stream != nullptr && thread == 0) stream->release(index);
+  if (WeightStream* stream = model_.stream(); stream != nullptr && thread == 0) stream->release(config_.owner(index));
 }
 
 void ForwardPass::show_input(int thread, int index, TapPoint point, const LinearInput& x) const {

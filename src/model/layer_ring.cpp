@@ -67,7 +67,7 @@ void LayerRing::acquire(int layer) {
     changed_.notify_all();
     changed_.wait(lock, there);
   }
-  own.used = true;
+  ++own.users;
   last_ = index;
 }
 
@@ -76,7 +76,7 @@ void LayerRing::release(int layer) {
   if (index < 0) return;
   {
     const std::lock_guard lock(mutex_);
-    buffer(index).used = false;
+    --buffer(index).users;
   }
   changed_.notify_all();
 }
@@ -107,7 +107,7 @@ std::uint64_t LayerRing::bytes_read() const {
 int LayerRing::to_read() {
   const auto lacks = [&](int index) {
     const Buffer& own = buffer(index);
-    return !own.used && !(own.holds == index && own.ready);
+    return own.users == 0 && !(own.holds == index && own.ready);
   };
   if (wanted_ >= 0) {
     if (lacks(wanted_)) return wanted_;

@@ -45,7 +45,8 @@ class LayerRing final : public WeightStream {
   struct Buffer {
     AlignedMemory memory;
     int holds = -1;  ///< streamed layer that it has, or that is being read into it
-    bool ready = false, used = false;
+    bool ready = false;
+    int users = 0;  ///< threads that have acquired it
   };
   LayerRing() = default;
   Buffer& buffer(int index) { return buffers_[static_cast<std::size_t>(index) % buffers_.size()]; }
