@@ -317,7 +317,7 @@ void ForwardPass::feed_forward_half(int thread, int index, const Pending& pendin
   show_input(thread, index, TapPoint::kActivated, activated);
   multiply(thread, *layer.down, activated, space_.projected, layer.down_bias);
   meet();
-  if (WeightStream* stream = model_.stream(); stream != nullptr && thread == 0) stream->release(config_.owner(index));
+  if (WeightStream* stream = model_.stream()) stream->release(config_.owner(index));
 }
 
 void ForwardPass::show_input(int thread, int index, TapPoint point, const LinearInput& x) const {
