@@ -77,7 +77,10 @@ struct PassPlan {
     const BlockType* type = nullptr;
     std::vector<std::int64_t> shape;  ///< outermost first
     int block = 0;                    ///< the call of run() that makes it
-    std::uint64_t bytes() const;
+    std::string codec = {};           ///< as TensorInfo::codec: the file holds the numbers coded, in stored_bytes
+    std::uint64_t stored_bytes = 0;
+    std::uint64_t bytes() const;  ///< in the file
+    std::int64_t elements() const;
   };
   Metadata metadata;            ///< of the output: the source's with what the pass changes
   std::vector<Tensor> tensors;  ///< in the order of the output file

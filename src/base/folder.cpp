@@ -72,8 +72,9 @@ Result<void> make_folders(const std::string& path) {
   if (path.empty()) return fail(ErrorCode::kInvalidArgument, "expected the name of a folder, found none");
   for (std::size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {
     const std::string part = path.substr(0, end);
-    if (mkdir(part.c_str(), 0777) != 0 && !folder_exists(part)) {
-      return fail_errno("cannot create the folder", part, errno == EEXIST ? ENOTDIR : errno);
+    if (mkdir(part.c_str(), 0777) != 0) {
+      const int error = errno;  // of mkdir: looking whether the folder is there sets another
+      if (!folder_exists(part)) return fail_errno("cannot create the folder", part, error == EEXIST ? ENOTDIR : error);
     }
     if (end == std::string::npos) return {};
   }

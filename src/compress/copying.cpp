@@ -28,9 +28,16 @@ std::int64_t layer_of(std::string_view name) {
 }  // namespace
 
 std::uint64_t PassPlan::Tensor::bytes() const {
+  if (!codec.empty()) return stored_bytes;
   std::uint64_t rows = 1;
   for (std::size_t d = 0; d + 1 < shape.size(); ++d) rows *= static_cast<std::uint64_t>(shape[d]);
   return rows * type->row_bytes(static_cast<std::uint64_t>(shape.back()));
+}
+
+std::int64_t PassPlan::Tensor::elements() const {
+  std::int64_t count = 1;
+  for (std::int64_t size : shape) count *= size;
+  return count;
 }
 
 Result<void> TensorSink::put(std::string_view name, std::span<const std::byte> bytes) {
@@ -62,7 +69,8 @@ Result<PassPlan> copying_plan(const PassContext& context) {
   const int layers = layer_count(source);
   plan.blocks = layers + 2;
   for (const PlannedTensor& tensor : plan_tensors(source, nullptr))
-    plan.tensors.push_back({tensor.info->name, tensor.to, tensor.info->shape, tensor_block(tensor.info->name, layers)});
+    plan.tensors.push_back(
+        {tensor.info->name, tensor.to, tensor.info->shape, tensor_block(tensor.info->name, layers), {}, 0});
   return plan;
 }
 

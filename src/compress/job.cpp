@@ -69,21 +69,22 @@ Result<std::unique_ptr<Step>> begin_step(const Job& job, Recipe& recipe, std::si
 std::vector<TensorInfo> infos_of(const PassPlan& plan) {
   std::vector<TensorInfo> infos;
   for (const PassPlan::Tensor& tensor : plan.tensors)
-    infos.push_back({tensor.name, tensor.type, tensor.shape, tensor.bytes()});
+    infos.push_back({tensor.name, tensor.type, tensor.shape,
+                     tensor.type->row_bytes(static_cast<std::uint64_t>(tensor.elements())), tensor.codec,
+                     tensor.stored_bytes});
   return infos;
 }
 
 void describe(const Job& job, const Step& step, ShrinkPlan& plan) {
   const std::vector<TensorInfo> infos = infos_of(step.plan);
-  std::vector<GgufWriter::Plan> plans;
-  for (const TensorInfo& info : infos) plans.push_back({info.name, info.type, info.shape});
-  plan.bytes = GgufWriter::predicted_bytes(step.plan.metadata, plans);
+  plan.bytes = GgufWriter::predicted_bytes(step.plan.metadata, writer_plans(step.plan));
   plan.after = count_bits(infos);
   plan.tensors.clear();
   for (const TensorInfo& info : infos) {
     const TensorInfo* before = job.source->find(info.name);
     plan.tensors.push_back({info.name, before ? std::string(before->type->name) : std::string(),
-                            std::string(info.type->name), info.shape, before ? before->bytes : 0, info.bytes});
+                            std::string(info.stored_type()), info.shape, before ? before->file_bytes() : 0,
+                            info.file_bytes()});
   }
 }
 

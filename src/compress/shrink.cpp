@@ -104,15 +104,26 @@ Result<ShrinkPlan> run_targets(const Job& job, const Folder& folder, std::vector
   return plan;
 }
 
-/// Tokens a second of source and result, where every type of the result was timed.
-void predict_speed(const SpeedModel& model, ShrinkPlan& plan) {
+/// Tokens a second of source and result, from the times of the result's types. Nothing where a model is coded, cannot be
+/// run here, or does not generate.
+Result<void> predict_speed(const Job& job, ShrinkPlan& plan) {
   std::vector<TensorInfo> infos;
-  for (const ShrunkTensor& tensor : plan.tensors)
-    infos.push_back({tensor.name, find_block_type(tensor.to), tensor.shape, tensor.bytes});
-  const double seconds = model.seconds(infos);
-  if (model.source_seconds <= 0 || seconds <= 0) return;
-  plan.source_tokens_per_second = 1 / model.source_seconds;
-  plan.tokens_per_second = 1 / seconds;
+  TypeTimes wanted;
+  for (const ShrunkTensor& tensor : plan.tensors) {
+    const BlockType* type = find_block_type(tensor.to);
+    if (type && tensor.shape.size() >= 2) type = fitting_block_type(*type, tensor.shape.back());
+    if (!type) return {};
+    infos.push_back({tensor.name, type, tensor.shape, tensor.bytes});
+    if (tensor.shape.size() >= 2) wanted.want(*type, tensor.shape.back(), infos.back().elements());
+  }
+  const auto model = measure_speed_model(context_of(job, plan.recipe, *job.source, 0, ""), std::move(wanted));
+  if (!model) {
+    if (model.error().code == ErrorCode::kCancelled) return tl::unexpected(Error(model.error()));
+    return {};
+  }
+  plan.source_tokens_per_second = 1 / model->source_seconds;
+  plan.tokens_per_second = 1 / model->seconds(infos);
+  return {};
 }
 
 }  // namespace
@@ -128,14 +139,15 @@ Result<ShrinkPlan> plan_shrink(const ShrinkOptions& options) {
     }
     note = "the first size that would be tried: quality and speed are measured";
   }
-  auto model = speed_model_of(job, Folder(""));
+  SpeedModel model;
   TimeLimit limit;
-  if (recipe.speed) recipe.to_bytes = std::min(job.source->file_bytes(), recipe.to_bytes.value_or(UINT64_MAX));
-  if (model && recipe.speed) limit = {&*model, first_limit(*model, *recipe.speed)};
-  if (!model && (recipe.speed || model.error().code == ErrorCode::kCancelled))
-    return tl::unexpected(std::move(model).error());
+  if (recipe.speed) {
+    KINGLET_TRY(model, speed_model_of(job, Folder("")));
+    limit = {&model, first_limit(model, *recipe.speed)};
+    recipe.to_bytes = std::min(job.source->file_bytes(), recipe.to_bytes.value_or(UINT64_MAX));
+  }
   KINGLET_TRY(ShrinkPlan plan, plan_recipe(job, recipe, recipe.speed ? &limit : nullptr));
-  if (model) predict_speed(*model, plan);
+  KINGLET_CHECK(predict_speed(job, plan));
   if (!note.empty()) plan.notes.push_back(note);
   return plan;
 }

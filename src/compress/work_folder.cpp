@@ -10,6 +10,13 @@ constexpr std::uint64_t kSmallFile = 64 << 20;
 
 }  // namespace
 
+std::vector<GgufWriter::Plan> writer_plans(const PassPlan& plan) {
+  std::vector<GgufWriter::Plan> plans;
+  for (const PassPlan::Tensor& tensor : plan.tensors)
+    plans.push_back({tensor.name, tensor.type, tensor.shape, tensor.codec, tensor.stored_bytes});
+  return plans;
+}
+
 Result<std::unique_ptr<WorkFolder>> WorkFolder::open(const std::string& path, const std::string& key) {
   std::unique_ptr<WorkFolder> folder(new WorkFolder(path));
   if (path_exists(path) && !folder_exists(path))
@@ -133,9 +140,7 @@ std::uint64_t StepStore::block_bytes(int block) const {
 
 Result<void> StepStore::assemble(const std::string& path,
                                  const std::function<Result<void>(std::uint64_t)>& step) const {
-  std::vector<GgufWriter::Plan> plans;
-  for (const PassPlan::Tensor& tensor : plan_.tensors) plans.push_back({tensor.name, tensor.type, tensor.shape});
-  KINGLET_TRY(const auto writer, GgufWriter::create(path, plan_.metadata, std::move(plans)));
+  KINGLET_TRY(const auto writer, GgufWriter::create(path, plan_.metadata, writer_plans(plan_)));
   std::vector<std::byte> buffer(4 << 20);
   std::uint64_t done = 0;
   for (std::size_t i = 0; i < plan_.tensors.size(); ++i) {

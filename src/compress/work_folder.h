@@ -9,8 +9,12 @@
 
 #include "base/file.h"
 #include "kinglet/pass.h"
+#include "model/format/gguf.h"
 
 namespace kinglet {
+
+/// The tensors of a plan as the writer of the file wants them.
+std::vector<GgufWriter::Plan> writer_plans(const PassPlan& plan);
 
 /// A folder with small files that are read and replaced whole.
 class Folder {

@@ -74,6 +74,7 @@ Result<void> TypeTimes::measure(ThreadPool& pool, std::uint64_t memory) {
     const std::int64_t weights = std::min({entry.weights, kMostWeights, static_cast<std::int64_t>(each)});
     const BlockType* type = fitting_block_type(*find_block_type(key.first), key.second);
     if (!type) return fail(ErrorCode::kInternal, key.first + " does not fit rows of " + std::to_string(key.second));
+    if (!type->encode) return fail(ErrorCode::kUnsupported, key.first + " can be read but not written, so not timed");
     KINGLET_TRY(TimedMatrix subject, make_timed(*type, key.second, weights));
     subjects.push_back(std::move(subject));
     widest = std::max(widest, key.second);

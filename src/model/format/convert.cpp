@@ -120,10 +120,37 @@ Result<void> ConvertProgress::advance(std::uint64_t done_in_tensor) {
   return {};
 }
 
+namespace {
+
 FloatKind kind_of(const BlockType& type) { return type.name == "BF16" ? FloatKind::kBfloat16 : FloatKind::kFloat16; }
 
-std::span<const std::uint16_t> numbers_in(const std::vector<std::byte>& bytes) {
+std::span<const std::uint16_t> numbers_in(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const std::uint16_t*>(bytes.data()), bytes.size() / sizeof(std::uint16_t)};
+}
+
+}  // namespace
+
+Result<ConvertedTensor> converted_tensor(const Checkpoint& from, const TensorInfo& info, const BlockType& to,
+                                         ThreadPool& pool) {
+  KINGLET_TRY(const TensorData data, from.data(info));
+  ConvertedTensor made;
+  const auto keep = [&](std::span<const std::byte> piece) -> Result<void> {
+    made.bytes.insert(made.bytes.end(), piece.begin(), piece.end());
+    return {};
+  };
+  KINGLET_TRY(const StreamResult result,
+              stream_tensor({&info, data.bytes, &to, 0}, pool, keep, [] { return Result<void>(); }));
+  made.lossless = result.lossless;
+  from.release(info, 0, info.bytes);
+  return made;
+}
+
+FloatCodeSize float_code_size(const BlockType& type, std::span<const std::byte> bytes) {
+  return float_code_size(kind_of(type), numbers_in(bytes));
+}
+
+Result<std::vector<std::byte>> encode_floats(const BlockType& type, std::span<const std::byte> bytes) {
+  return encode_floats(kind_of(type), numbers_in(bytes));
 }
 
 Result<void> write_tensors(const Checkpoint& from, const std::vector<WrittenTensor>& tensors, ThreadPool& pool,
@@ -160,7 +187,7 @@ Result<void> write_tensors(const Checkpoint& from, const std::vector<WrittenTens
     KINGLET_TRY(const StreamResult result,
                 coded ? stream_tensor(stream, pool, collected, step) : stream_tensor(stream, pool, counted, step));
     if (coded) {
-      KINGLET_TRY(const auto code, encode_floats(kind_of(*tensor.to), numbers_in(whole_tensor)));
+      KINGLET_TRY(const auto code, encode_floats(*tensor.to, whole_tensor));
       KINGLET_CHECK(sink(code));
     }
     if (!result.lossless) report.lossless = false;
@@ -185,23 +212,15 @@ Result<void> plan_codes(const Checkpoint& from, ThreadPool& pool, std::vector<Wr
     const char* codec = float_codec(*tensors[i].to);
     const TensorInfo& info = *tensors[i].info;
     if (!codec || info.shape.size() < 2) continue;
-    KINGLET_TRY(const TensorData data, from.data(info));
-    std::vector<std::byte> bytes;
-    KINGLET_CHECK(stream_tensor(
-        {&info, data.bytes, tensors[i].to, 0}, pool,
-        [&](std::span<const std::byte> piece) -> Result<void> {
-          bytes.insert(bytes.end(), piece.begin(), piece.end());
-          return {};
-        },
-        [] { return Result<void>(); }));
-    const FloatCodeSize size = float_code_size(kind_of(*tensors[i].to), numbers_in(bytes));
+    KINGLET_TRY(const ConvertedTensor whole, converted_tensor(from, info, *tensors[i].to, pool));
+    const std::vector<std::byte>& bytes = whole.bytes;
+    const FloatCodeSize size = float_code_size(*tensors[i].to, bytes);
     if (size.bytes >= bytes.size()) continue;
     tensors[i].codec = plans[i].codec = codec;
     plans[i].stored_bytes = size.bytes;
     plain += bytes.size();
     coded += size.bytes;
     bound += static_cast<double>(bytes.size() / 2) * (8 + size.entropy_bits) / 8;
-    from.release(info, 0, info.bytes);
   }
   if (coded == 0) {
     report.notes.push_back("there is nothing to code without loss: that needs bf16 or f16 matrices (--type bf16)");

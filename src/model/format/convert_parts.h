@@ -9,6 +9,7 @@
 #include "kinglet/convert.h"
 #include "model/format/hf.h"
 #include "model/format/tensor_stream.h"
+#include "tensor/codec/float_codec.h"
 
 namespace kinglet {
 
@@ -42,6 +43,18 @@ struct WrittenTensor {
 Result<void> write_tensors(const Checkpoint& from, const std::vector<WrittenTensor>& tensors, ThreadPool& pool,
                            ConvertProgress& progress, ConvertReport& report,
                            const std::function<Result<void>(std::span<const std::byte>)>& sink);
+
+/// A whole tensor in another type.
+struct ConvertedTensor {
+  std::vector<std::byte> bytes;
+  bool lossless = true;  ///< every value survived
+};
+Result<ConvertedTensor> converted_tensor(const Checkpoint& from, const TensorInfo& info, const BlockType& to,
+                                         ThreadPool& pool);
+
+/// tensor/codec/float_codec.h for the bytes of a tensor of a type that has a codec (float_codec).
+FloatCodeSize float_code_size(const BlockType& type, std::span<const std::byte> bytes);
+Result<std::vector<std::byte>> encode_floats(const BlockType& type, std::span<const std::byte> bytes);
 
 /// tokenizer.ggml.* keys from tokenizer.huggingface.json where they are absent, so that other engines read the file.
 /// What cannot be said that way becomes a note.
