@@ -104,8 +104,8 @@ Result<ShrinkPlan> run_targets(const Job& job, const Folder& folder, std::vector
   return plan;
 }
 
-/// Tokens a second of source and result, from the times of the result's types. Nothing where a model is coded, cannot be
-/// run here, or does not generate.
+/// Tokens a second of source and result, from the times of the result's types. Nothing where a model is coded, cannot
+/// be run here, or does not generate.
 Result<void> predict_speed(const Job& job, ShrinkPlan& plan) {
   std::vector<TensorInfo> infos;
   TypeTimes wanted;

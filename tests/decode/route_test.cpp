@@ -90,7 +90,12 @@ TEST(RouteCurve, RefusesWhatCannotBeOrdered) {
 
 TEST(RouteFile, ReadsBackWhatWasWritten) {
   const std::string path = testing::TempDir() + "/pair.route";
-  RouteFile route{.swift = "a", .swift_sha256 = "b", .super = "c", .super_sha256 = "d", .score = "energy"};
+  RouteFile route;
+  route.swift = "a";
+  route.swift_sha256 = "b";
+  route.super = "c";
+  route.super_sha256 = "d";
+  route.score = "energy";
   route.generates = true;
   route.steps = 8;
   route.threshold = -std::numeric_limits<double>::max();

@@ -109,7 +109,9 @@ Result<std::shared_ptr<Engine>> open_engine(const std::string& name, const Argum
 }
 
 Result<RouteModels> open_models(const std::string& swift, const std::string& super, const Arguments& arguments) {
-  RouteModels models{.raw = arguments.flag("raw"), .max_tokens = arguments.integer("max-tokens")};
+  RouteModels models;
+  models.raw = arguments.flag("raw");
+  models.max_tokens = arguments.integer("max-tokens");
   if (swift.empty() != super.empty())
     return fail(ErrorCode::kInvalidArgument, "only one of --swift and --super is given",
                 "Give both, or data with logits.");
@@ -141,8 +143,10 @@ Result<void> calibrate(const Arguments& arguments) {
   if (!arguments.given("data") || !arguments.given("output"))
     return fail(ErrorCode::kInvalidArgument, "calibrate needs --data D.jsonl and -o OUT");
   KINGLET_TRY(const RouteScore* score, find_route_score(arguments.text("score")));
-  RouteFile route{
-      .swift = arguments.text("swift"), .super = arguments.text("super"), .score = std::string(score->name)};
+  RouteFile route;
+  route.swift = arguments.text("swift");
+  route.super = arguments.text("super");
+  route.score = std::string(score->name);
   KINGLET_TRY(RouteModels models, open_models(route.swift, route.super, arguments));
   models.steps = arguments.integer("steps");
   KINGLET_TRY(const JudgedData data, judge_route_data(arguments.text("data"), models));

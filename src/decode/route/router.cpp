@@ -33,8 +33,9 @@ Result<std::vector<RoutePoint>> route_curve(std::span<const RoutedItem> items) {
     right += item.super_right;
     cost += item.swift_cost + item.super_cost;
   }
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return items[a].score > items[b].score; });
+  std::ranges::sort(order, [&](std::size_t a, std::size_t b) {
+    return items[a].score != items[b].score ? items[a].score > items[b].score : a < b;
+  });
   const auto count = static_cast<double>(items.size());
   std::vector<RoutePoint> curve = {{kHighest, 0, right / count, cost / count}};
   for (std::size_t i = 0; i < order.size(); ++i) {
