@@ -68,6 +68,23 @@ class Gptq(unittest.TestCase):
             self.assertEqual(os.path.getsize(plain), os.path.getsize(ours))
             self.assertLess(self.kl(ours, arch), 0.8 * self.kl(plain, arch), arch)
 
+    def test_an_embedding_model_without_gates(self):
+        self.models["bert"] = os.path.join(self.path, "bert.gguf")
+        self.addCleanup(self.models.pop, "bert")
+        subprocess.run([sys.executable, os.path.join(ROOT, "tools", "make_tiny_model"), "--arch", "bert", "--format", "gguf", "--type",
+                        "f32", "--out", self.models["bert"]], check=True, capture_output=True)
+        text = os.path.join(self.path, "lines.txt")
+        words = TEXT.split()
+        with open(text, "w", encoding="utf-8") as file:
+            file.writelines(" ".join(words[(i * i + k) % len(words)] for i in range(12)) + "\n" for k in range(40))
+        distances = []
+        for name in ("quantize", "gptq"):
+            recipe = self.recipe(name + ".yaml", f"{name}: {{type: q4_0}}")
+            out = self.shrink("bert", recipe, f"bert-{name}.gguf", "--no-report")
+            done = kinglet("compare", self.models["bert"], out, "--text", text, "--rounds", "0", "--json")
+            distances.append(json.loads(done.stdout)["models"][1]["cosine_distance"]["mean"])
+        self.assertLess(distances[1], distances[0])
+
     def test_threads_and_a_kill_change_no_bit(self):
         recipe = self.recipe("k.yaml", "gptq: {type: q4_1, tokens: 2048}")
         whole = sha(self.shrink("llama", recipe, "whole.gguf", "--threads", "1"))

@@ -92,8 +92,9 @@ Result<std::vector<std::byte>> MatrixRounder::round_values(const TensorInfo& ten
 Result<void> MatrixRounder::round(const std::string& name, const StageSums& sums, RoundedStore& store) {
   KINGLET_TRY(const auto factored, find_factored(source_->checkpoint().metadata(), name));
   if (factored) return round_factors(*factored, sums, store);
-  const TensorInfo& tensor = *source_->checkpoint().find(name);
-  if (!is_missing(tensor, store)) return {};
+  const TensorInfo* found = source_->checkpoint().find(name);
+  if (found == nullptr || !is_missing(*found, store)) return {};  // a feed-forward without a gate has no such matrix
+  const TensorInfo& tensor = *found;
   KINGLET_TRY(std::vector<float> weights, values(tensor));
   const std::vector<float> lacking = lacking_outputs(weights, tensor.columns(), sums.inputs(), source_->pool());
   if (is_made(name)) {
