@@ -58,7 +58,9 @@ class Strain {
 };
 
 // Returns when `word` is no longer `old`; true if that took longer than the spinning. Sleeping uses the word's futex
-// through std::atomic::wait, whose notify makes no system call while nobody sleeps.
+// through std::atomic::wait, whose notify makes no system call while nobody sleeps: it looks at a count of sleepers, so
+// the word has to be changed before that look in the order that all threads see (seq_cst; a release store may still
+// stand in the store buffer then, and whoever goes to sleep on the old value is never woken).
 bool wait_while(const std::atomic<std::uint32_t>& word, std::uint32_t old, const Patience& patience) {
   using Clock = std::chrono::steady_clock;
   constexpr int kSpinsPerLook = 32;
@@ -156,7 +158,7 @@ ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
 
 ThreadPool::~ThreadPool() {
   state_->stop = true;
-  state_->region.fetch_add(1, std::memory_order_release);
+  state_->region.fetch_add(1, std::memory_order_seq_cst);
   state_->region.notify_all();
   for (std::thread& thread : state_->threads) thread.join();
 }
@@ -184,7 +186,7 @@ void ThreadPool::run_region(Function function, void* context) {
   inside_region = true;
   state_->function = function;
   state_->context = context;
-  state_->region.fetch_add(1, std::memory_order_release);
+  state_->region.fetch_add(1, std::memory_order_seq_cst);
   state_->region.notify_all();
   function(context, 0);
   barrier();
@@ -197,7 +199,7 @@ void ThreadPool::barrier() {
   const std::uint32_t epoch = state_->epoch.load(std::memory_order_relaxed);
   if (state_->arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
     state_->arrived.store(0, std::memory_order_relaxed);
-    state_->epoch.store(epoch + 1, std::memory_order_release);
+    state_->epoch.store(epoch + 1, std::memory_order_seq_cst);
     state_->epoch.notify_all();
     return;
   }
