@@ -86,7 +86,8 @@ Result<Sensitivities> sensitivities_of(PassContext& context) {
 
 Result<std::vector<TensorChoices>> list_choices(PassContext& context, const ChoiceOptions& options) {
   const Checkpoint& source = *context.source;
-  const bool tied = source.find("output.weight") == nullptr;
+  // An encoder's embedding is looked up and multiplies nothing.
+  const bool tied = source.find("output.weight") == nullptr && source.architecture() != "bert";
   KINGLET_TRY(const Sensitivities measured, sensitivities_of(context));
   std::vector<TensorChoices> all;
   std::vector<const TensorInfo*> infos;

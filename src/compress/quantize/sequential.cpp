@@ -180,14 +180,15 @@ Result<void> Rounding::pass(int layer, const Pass& what) {
   return {};
 }
 
-/// A tied head reads the source's last hidden rows; as an embedding a row counts by its own size alone.
+/// A tied head reads the source's last hidden rows; as an embedding, which is all that an encoder's is, a row counts by
+/// its own size alone.
 Result<void> Rounding::embedding(RoundedStore& store) {
   const std::string name = "token_embd.weight";
   if (!plan_.contains(name)) return {};
   if (store.finished(name)) return take_finished(name, store);
   StageSums sums(static_cast<std::int64_t>(width_), 0, false, false);
   std::vector<float>& moment = sums.moment.sum();
-  if (source_->model().head) {
+  if (source_->model().head || !source_->model().config().causal) {
     for (std::size_t i = 0; i < width_; ++i) moment[i * width_ + i] = 1;
     return round(name, sums, store);
   }
