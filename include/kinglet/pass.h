@@ -42,6 +42,9 @@ class PassOptions {
   std::int64_t integer(std::string_view name) const;
   double number(std::string_view name) const;
   bool flag(std::string_view name) const;
+  /// A type that can be written and read; null where the option is absent.
+  Result<const BlockType*> type(std::string_view name) const;
+  Result<std::uint64_t> bytes(std::string_view name) const;  ///< of a size such as 80MB; 0 where absent
   const RecipeNode* node(std::string_view name) const { return given_.find(name); }  ///< maps and lists; may be null
   /// "recipe.yaml:12", for errors about an option's value (of the step where the option is absent).
   std::string place(std::string_view name) const;

@@ -86,6 +86,23 @@ double PassOptions::number(std::string_view name) const {
 
 bool PassOptions::flag(std::string_view name) const { return text(name) == "true"; }
 
+Result<const BlockType*> PassOptions::type(std::string_view name) const {
+  if (!given(name)) return nullptr;
+  const BlockType* type = find_block_type(text(name));
+  if (type == nullptr || type->encode == nullptr || type->decode == nullptr)
+    return fail(ErrorCode::kInvalidArgument, "there is no type '" + text(name) + "' to write", "", place(name));
+  return type;
+}
+
+Result<std::uint64_t> PassOptions::bytes(std::string_view name) const {
+  if (!given(name)) return 0;
+  auto size = parse_size(text(name));
+  if (size) return *size;
+  Error error = std::move(size).error();
+  error.place = place(name);
+  return tl::unexpected(std::move(error));
+}
+
 std::string PassOptions::place(std::string_view name) const {
   const RecipeNode* node = given_.find(name);
   return place_of(place_, node ? node->line : given_.line);

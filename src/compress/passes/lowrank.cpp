@@ -295,23 +295,8 @@ Result<std::unique_ptr<Pass>> make(const PassOptions& options) {
                 "rank: 0.75, energy: 0.98 or bytes: 80MB", options.place(""));
   if (options.flag("force") && options.given("bytes"))
     return fail(ErrorCode::kInvalidArgument, "force does not go with bytes", "", options.place("force"));
-  const BlockType* type = nullptr;
-  if (options.given("factor-type")) {
-    type = find_block_type(options.text("factor-type"));
-    if (type == nullptr || type->encode == nullptr || type->decode == nullptr)
-      return fail(ErrorCode::kInvalidArgument, "there is no type '" + options.text("factor-type") + "' to write", "",
-                  options.place("factor-type"));
-  }
-  std::uint64_t bytes = 0;
-  if (options.given("bytes")) {
-    auto size = parse_size(options.text("bytes"));
-    if (!size) {
-      Error error = std::move(size).error();
-      error.place = options.place("bytes");
-      return tl::unexpected(std::move(error));
-    }
-    bytes = *size;
-  }
+  KINGLET_TRY(const BlockType* type, options.type("factor-type"));
+  KINGLET_TRY(const std::uint64_t bytes, options.bytes("bytes"));
   return std::make_unique<LowRank>(options, type, bytes);
 }
 

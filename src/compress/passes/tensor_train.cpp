@@ -352,23 +352,8 @@ Result<std::unique_ptr<Pass>> make(const PassOptions& options) {
   if (options.given("bytes") && options.integer("sites") != 2 && options.text("profile") != "none")
     return fail(ErrorCode::kInvalidArgument, "a measured profile is for two sites", "profile: none takes any.",
                 options.place("sites"));
-  const BlockType* type = nullptr;
-  if (options.given("factor-type")) {
-    type = find_block_type(options.text("factor-type"));
-    if (type == nullptr || type->encode == nullptr || type->decode == nullptr)
-      return fail(ErrorCode::kInvalidArgument, "there is no type '" + options.text("factor-type") + "' to write", "",
-                  options.place("factor-type"));
-  }
-  std::uint64_t bytes = 0;
-  if (options.given("bytes")) {
-    auto size = parse_size(options.text("bytes"));
-    if (!size) {
-      Error error = std::move(size).error();
-      error.place = options.place("bytes");
-      return tl::unexpected(std::move(error));
-    }
-    bytes = *size;
-  }
+  KINGLET_TRY(const BlockType* type, options.type("factor-type"));
+  KINGLET_TRY(const std::uint64_t bytes, options.bytes("bytes"));
   return std::make_unique<TensorTrain>(options, type, bytes);
 }
 
