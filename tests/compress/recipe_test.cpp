@@ -43,6 +43,53 @@ TEST(Recipe, TextOfARecipeReadsBackEqual) {
   EXPECT_EQ(again->steps[0].options, recipe->steps[0].options);
 }
 
+TEST(Recipe, NamesOfAnyFormReadBackEqual) {
+  constexpr std::string_view kNames[] = {"token_embd.weight:",
+                                         ":a",
+                                         "a:b",
+                                         "- a",
+                                         "*",
+                                         "&a",
+                                         "?",
+                                         "null",
+                                         "~",
+                                         "a #b",
+                                         " a ",
+                                         "'a'",
+                                         "\"a\"",
+                                         "a\\x01",
+                                         "{a}",
+                                         "%a",
+                                         "1e3",
+                                         "true",
+                                         "é你",
+                                         "a\tb\nc"};
+  for (const std::string_view key : kNames) {
+    Recipe recipe;
+    RecipeNode types;
+    types.set(key, RecipeNode::scalar("q8_0"));
+    recipe.text = key;
+    recipe.steps.push_back({"quantize", {}, 0});
+    recipe.steps[0].options.set("tensors", types);
+    const std::string text = recipe_text(recipe);
+    const auto again = parse_recipe(text, "again");
+    ASSERT_TRUE(again) << again.error().text() << text;
+    EXPECT_EQ(again->text, key) << text;
+    EXPECT_EQ(again->steps[0].options, recipe.steps[0].options) << text;
+    EXPECT_EQ(recipe_text(*again), text);
+  }
+}
+
+TEST(Recipe, ControlCharactersAreRefused) {
+  const auto error = [](const std::string& name) {
+    return error_of("seed: 1\nsteps:\n  - gptq:\n      tensors:\n        " + name + "\n");
+  };
+  EXPECT_NE(error(std::string("\"blk*\": q8\x01\0_0", 14)).find("r.yaml:5: a control character"), std::string::npos);
+  EXPECT_NE(error("\"blk\\0*\": q8_0").find("r.yaml:5: a control character"), std::string::npos);
+  EXPECT_NE(error("blk: \"q8\\x7F\"").find("r.yaml:5: a control character"), std::string::npos);
+  EXPECT_NE(error("blk: \"\\uFFFE\"").find("r.yaml:5: a control character"), std::string::npos);
+}
+
 TEST(Recipe, ErrorsNameTheLine) {
   EXPECT_NE(error_of("seed: 1\nto: lots\n").find("r.yaml:2: expected a size, found 'lots'"), std::string::npos);
   EXPECT_NE(error_of("seed: 1\n\nbitz: 3\n").find("r.yaml:3: a recipe has no 'bitz'"), std::string::npos);

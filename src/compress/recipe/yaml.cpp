@@ -50,18 +50,35 @@ class Guard : public YAML::EventHandler {
   int values_ = 0, level_ = 0;
 };
 
-/// The first byte of `text` that is part of no UTF-8 character; its size where there is none. (What is no UTF-8 the
-/// library would write back as something else.)
-std::size_t ill_formed(std::string_view text) {
+/// The first byte of `text` that begins no UTF-8 character of which `take` holds; its size where there is none.
+template <typename Take>
+std::size_t first_other(std::string_view text, const Take& take) {
   std::size_t at = 0;
   while (at < text.size()) {
     utf8proc_int32_t code = 0;
     const utf8proc_ssize_t bytes = utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data() + at),
                                                     static_cast<utf8proc_ssize_t>(text.size() - at), &code);
-    if (bytes <= 0) break;
+    if (bytes <= 0 || !take(code)) break;
     at += static_cast<std::size_t>(bytes);
   }
   return at;
+}
+
+/// Bytes that are no UTF-8 the library would write back as something else.
+std::size_t ill_formed(std::string_view text) {
+  return first_other(text, [](std::int32_t) { return true; });
+}
+
+/// No name, path or number has control characters (a path would end at a zero), and what Unicode calls
+/// noncharacters the library writes as something else. They come as escapes ("\x01") or as they are.
+Result<void> check_characters(std::string_view text, std::string_view place, int line) {
+  const auto is_usual = [](std::int32_t code) {
+    const bool is_control = (code < 0x20 && code != '\t' && code != '\n') || (code >= 0x7F && code < 0xA0);
+    return !is_control && (code & 0xFFFE) != 0xFFFE && (code < 0xFDD0 || code > 0xFDEF);
+  };
+  if (first_other(text, is_usual) == text.size()) return {};
+  return fail(ErrorCode::kInvalidArgument, "a control character, or one that Unicode has no use for", "",
+              place_of(place, line));
 }
 
 Result<RecipeNode> convert(const YAML::Node& from, std::string_view place) {
@@ -69,6 +86,7 @@ Result<RecipeNode> convert(const YAML::Node& from, std::string_view place) {
   node.line = from.Mark().line + 1;
   if (from.IsScalar()) {
     node.text = from.Scalar();
+    KINGLET_CHECK(check_characters(node.text, place, node.line));
   } else if (from.IsSequence()) {
     node.kind = RecipeNode::Kind::kList;
     for (const auto& item : from) {
@@ -82,6 +100,7 @@ Result<RecipeNode> convert(const YAML::Node& from, std::string_view place) {
       const int line = entry.first.Mark().line + 1;
       if (!entry.first.IsScalar())
         return fail(ErrorCode::kInvalidArgument, "expected a word before the colon", "", place_of(place, line));
+      KINGLET_CHECK(check_characters(entry.first.Scalar(), place, line));
       if (!seen.insert(entry.first.Scalar()).second)
         return fail(ErrorCode::kInvalidArgument, "'" + entry.first.Scalar() + "' stands twice", "",
                     place_of(place, line));
@@ -94,10 +113,20 @@ Result<RecipeNode> convert(const YAML::Node& from, std::string_view place) {
   return node;
 }
 
+bool is_letter_or_digit(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
+
+/// Only text that can mean nothing else goes without quotes: the emitter itself leaves "a:" bare as a key.
+void emit_text(YAML::Emitter& out, const std::string& text) {
+  const auto plain = [](char c) { return is_letter_or_digit(c) || c == '_' || c == '.' || c == '-' || c == '/'; };
+  if (text.empty() || !is_letter_or_digit(text[0]) || !std::all_of(text.begin(), text.end(), plain))
+    out << YAML::DoubleQuoted;
+  out << text;
+}
+
 void emit(YAML::Emitter& out, const RecipeNode& node) {
   switch (node.kind) {
     case RecipeNode::Kind::kScalar:
-      out << node.text;
+      emit_text(out, node.text);
       return;
     case RecipeNode::Kind::kList:
       out << YAML::BeginSeq;
@@ -107,7 +136,9 @@ void emit(YAML::Emitter& out, const RecipeNode& node) {
     case RecipeNode::Kind::kMap:
       out << YAML::BeginMap;
       for (std::size_t i = 0; i < node.keys.size(); ++i) {
-        out << YAML::Key << node.keys[i] << YAML::Value;
+        out << YAML::Key;
+        emit_text(out, node.keys[i]);
+        out << YAML::Value;
         emit(out, node.items[i]);
       }
       out << YAML::EndMap;
