@@ -66,6 +66,8 @@ struct DraftContext {
   std::shared_ptr<DraftShared> shared;       ///< by all drafters of a loop (src/decode/draft_shared.h); null: by none
   std::shared_ptr<PassCosts> costs() const;  ///< what passes take: shared, or fresh ones
   double temperature = 0;
+  /// A chain ends after a token that the drafting model gave less than this (Kangaroo's eta).
+  double least_probability = 0.4;
   /// Propose by drawing from a distribution, and say which (Draft::drawn_from).
   bool wants_distributions = false;
   std::uint64_t seed = 0;

@@ -122,6 +122,14 @@ class Engine {
                             std::span<const std::int32_t> wanted, float* logits) = 0;
   virtual std::uint64_t workspace_bytes() const = 0;
   virtual std::uint64_t cache_bytes() const = 0;  ///< pages in use by all sequences
+
+  /// Bytes of weights that all calls so far have multiplied by, each matrix once a call, whatever the rows.
+  virtual std::uint64_t weights_read() const { return weights_read_; }
+  /// For those who multiply by rows of the model's matrices themselves (a trimmed head).
+  virtual void count_weights(std::uint64_t bytes) { weights_read_ += bytes; }
+
+ private:
+  std::uint64_t weights_read_ = 0;
 };
 
 /// Feeds a chain of ids to one sequence in chunks of at most `chunk` rows (0: max_rows) and gives the logits of the

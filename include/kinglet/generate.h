@@ -29,6 +29,7 @@ struct GenerateOptions {
   std::string drafter = "none";
   std::shared_ptr<DraftModel> draft_model;  ///< of the drafters that need one; null: none
   int draft_budget = 16;                    ///< most tokens of one proposal
+  double draft_least_probability = 0.4;     ///< a chain ends after a token that its model gave less than this
   bool jump_ahead = true;  ///< text that a processor foresees is checked in the pass that draws the token before it
   /// Sampling with a drafter that draws its proposals: false: the tokens are those of the seed without a drafter; true:
   /// more proposals stand (a token that was drawn with probability q is taken with min(1, p/q), else one is drawn from
@@ -55,6 +56,10 @@ struct Generation {
   double decode_ms = 0;            ///< from its first token to its last
   std::int64_t decode_tokens = 0;  ///< tokens drawn in decode_ms (an end token counts)
   std::int64_t drafted = 0, accepted = 0;
+  double draft_ms = 0;  ///< spent on making proposals
+  /// Bytes of weights that its proposals read, and that the passes after its first token read (its share, where others
+  /// were in the same pass).
+  std::uint64_t draft_bytes = 0, pass_bytes = 0;
   std::int64_t forced_tokens = 0;  ///< foreseen tokens that stood: they cost no pass of their own
   std::int64_t target_passes = 0;  ///< passes of the model that gave tokens
 };

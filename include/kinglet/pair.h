@@ -61,6 +61,7 @@ struct PairOptions {
   bool ignore_eos = false;
   int block = 10;                 ///< most tokens of the writer between two visits of the checker
   std::vector<std::string> stop;  ///< the text ends before the first of them
+  bool measures = false;          ///< the answer's probability under the checker is wanted
   /// Whole characters of what the checker has seen and left standing. False stops.
   std::function<bool(std::string_view)> on_text;
 };
@@ -78,6 +79,8 @@ struct PairGeneration {
   std::int64_t stood = 0, wasted = 0;         ///< tokens of the writer that stood; that were undone
   std::int64_t checker_rows = 0;              ///< tokens that the checker was fed: each one once, and what was undone
   std::vector<PairReplacement> replacements;  ///< ascending by position
+  /// Where it was asked for: mean of -log p (natural) of all tokens that stood, under the checker.
+  double checker_nll = 0;
 };
 
 /// A writer and a checker with what they remember from answer to answer, so that a conversation is not read again.

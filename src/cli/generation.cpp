@@ -106,6 +106,13 @@ constexpr OptionSpec kAnswer[] = {
      .fallback = "16",
      .min = 1,
      .max = 64},
+    {.name = "draft-min-prob",
+     .kind = OptionKind::kNumber,
+     .value_name = "P",
+     .help = "Of drafts by layers or a model: a proposal ends after a token that was given less",
+     .fallback = "0.4",
+     .min = 0,
+     .max = 1},
     {.name = "branch-prob",
      .kind = OptionKind::kNumber,
      .value_name = "P",
@@ -217,6 +224,7 @@ Result<GenerateOptions> generate_options(const Arguments& arguments) {
   options.jump_ahead = !arguments.flag("no-jump-ahead");
   options.ratio_acceptance = arguments.text("acceptance") == "ratio";
   options.draft_budget = static_cast<int>(arguments.integer("draft-budget"));
+  options.draft_least_probability = arguments.number("draft-min-prob");
   for (const SamplerDescriptor* sampler : samplers())
     for (const SamplerOption& option : sampler->options)
       options.sampling[std::string(option.name)] = arguments.number(option.name);

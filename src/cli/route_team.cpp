@@ -70,7 +70,7 @@ class RouteTeam final : public Team {
     team.answer.prefill_ms += before;
     return team;
   }
-  std::string label() const override { return "--route " + route_.super; }
+  std::uint64_t weights_read() const override { return super_->weights_read(); }
 
  private:
   /// Its text is held back until the score has settled; where the accurate model will be asked, it ends there.

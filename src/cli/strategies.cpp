@@ -7,10 +7,8 @@
 
 #include "base/interrupt.h"
 #include "base/try.h"
-#include "cli/drafter.h"
-#include "cli/generation.h"
 #include "cli/output.h"
-#include "cli/team.h"
+#include "cli/strategy_list.h"
 #include "decode/prompt.h"
 #include "kinglet/measure.h"
 
@@ -19,25 +17,22 @@ namespace {
 
 using nlohmann::ordered_json;
 
-struct Strategy {
-  std::string name;
-  GenerateOptions options;
-  std::unique_ptr<Team> team = nullptr;  ///< answers instead of the model alone
-};
-
 /// One strategy on all prompts of one task. Times are sums over the task's prompts, one entry a round.
 struct Cell {
   std::string task;
   std::size_t strategy = 0;
   std::vector<double> decode_ms, whole_ms;
   std::int64_t tokens = 0, drafted = 0, accepted = 0, passes = 0;  ///< of the last round
+  std::uint64_t weights = 0;                                       ///< bytes of the models that were read for them
   bool same = true;                                                ///< as plain decoding's tokens in every round
+  double alike = 0;  ///< sum over the last round's answers: the share before the first token that is not plain's
+  std::size_t answers = 0;
 };
 
 class StrategyBench {
  public:
-  StrategyBench(const Arguments& arguments, std::shared_ptr<const Model> model, Engine& engine)
-      : arguments_(arguments), model_(std::move(model)), engine_(engine) {}
+  StrategyBench(const Arguments& arguments, std::shared_ptr<const Model> model)
+      : arguments_(arguments), model_(std::move(model)) {}
 
   Result<void> run() {
     KINGLET_CHECK(prepare());
@@ -45,6 +40,8 @@ class StrategyBench {
     for (int round = 0; round < rounds; ++round) {
       for (Cell& cell : cells_) {
         cell.tokens = cell.drafted = cell.accepted = cell.passes = 0;
+        cell.weights = cell.answers = 0;
+        cell.alike = 0;
         cell.decode_ms.push_back(0);
         cell.whole_ms.push_back(0);
       }
@@ -60,7 +57,6 @@ class StrategyBench {
 
  private:
   Result<void> prepare();
-  Result<Generation> answer(const Strategy& strategy, std::size_t index);
   Result<void> one_prompt(std::size_t index, std::size_t first);
   Cell& cell(const std::string& task, std::size_t strategy);
   const Cell& plain(const Cell& cell) const;
@@ -69,7 +65,6 @@ class StrategyBench {
 
   const Arguments& arguments_;
   std::shared_ptr<const Model> model_;
-  Engine& engine_;
   std::vector<Strategy> strategies_;
   std::vector<TaskPrompt> prompts_;
   std::vector<std::vector<TokenId>> ids_;
@@ -78,31 +73,7 @@ class StrategyBench {
 
 Result<void> StrategyBench::prepare() {
   KINGLET_TRY(prompts_, strategy_tasks(arguments_.given("tasks") ? arguments_.text("tasks") : ""));
-  KINGLET_TRY(GenerateOptions options, generate_options(arguments_));
-  if (!arguments_.given("max-tokens")) options.max_tokens = 128;
-  std::vector<std::string> names = {"none", "ngram", "layers", "auto"};
-  if (const std::string further = drafter_spec(arguments_);
-      std::find(names.begin(), names.end(), further) == names.end())
-    names.push_back(further);
-  if (arguments_.given("only")) {
-    names = {"none"};
-    const std::string list = arguments_.text("only");
-    for (std::size_t at = 0; at <= list.size();) {
-      const std::size_t end = std::min(list.find(';', at), list.size());
-      if (const std::string name = list.substr(at, end - at); name != "none") names.push_back(name);
-      at = end + 1;
-    }
-  }
-  for (const std::string& name : names) {
-    Strategy strategy{.name = name, .options = options};
-    KINGLET_CHECK(open_drafter(name, arguments_, engine_, strategy.options));
-    strategies_.push_back(std::move(strategy));
-  }
-  KINGLET_TRY(auto team, open_team(arguments_, engine_));
-  if (team) {
-    const std::string label = team->label();
-    strategies_.push_back({label, options, std::move(team)});
-  }
+  KINGLET_TRY(strategies_, open_strategies(arguments_, model_));
   KINGLET_TRY(const PromptMaker raw, PromptMaker::make(model_, true));
   KINGLET_TRY(const PromptMaker chat, PromptMaker::make(model_, false));
   for (const TaskPrompt& prompt : prompts_) {
@@ -122,18 +93,11 @@ Cell& StrategyBench::cell(const std::string& task, std::size_t strategy) {
   return made;
 }
 
-Result<Generation> StrategyBench::answer(const Strategy& strategy, std::size_t index) {
-  std::vector<GenerateRequest> requests(1);
-  requests[0].prompt = ids_[index];
-  requests[0].options = strategy.options;
-  if (strategy.team) {
-    KINGLET_TRY(TeamAnswer team, strategy.team->answer(requests[0], [&](const PromptMaker& maker) {
-      return maker.from_text(prompts_[index].text);
-    }));
-    return std::move(team.answer);
-  }
-  KINGLET_TRY(auto results, generate(engine_, std::move(requests)));
-  return std::move(results[0]);
+/// The share of `own` before the first token that is not `plain`'s.
+double alike(const std::vector<TokenId>& own, const std::vector<TokenId>& plain) {
+  const auto differs = std::mismatch(own.begin(), own.end(), plain.begin(), plain.end());
+  const std::size_t longer = std::max(own.size(), plain.size());
+  return longer == 0 ? 1 : static_cast<double>(differs.first - own.begin()) / static_cast<double>(longer);
 }
 
 /// Each strategy once, from `first` on; tokens are compared with plain decoding's.
@@ -141,7 +105,10 @@ Result<void> StrategyBench::one_prompt(std::size_t index, std::size_t first) {
   std::vector<std::vector<TokenId>> answers(strategies_.size());
   for (std::size_t i = 0; i < strategies_.size(); ++i) {
     const std::size_t at = (first + i) % strategies_.size();
-    KINGLET_TRY(const Generation result, answer(strategies_[at], index));
+    const std::uint64_t read = strategies_[at].weights_read();
+    KINGLET_TRY(const Generation result, strategies_[at].answer(ids_[index], [&](const PromptMaker& maker) {
+      return maker.from_text(prompts_[index].text);
+    }));
     if (result.error) return tl::unexpected<Error>(*result.error);
     if (result.finish_reason == "cancelled") return fail(ErrorCode::kCancelled, "interrupted");
     Cell& own = cell(prompts_[index].task, at);
@@ -151,10 +118,15 @@ Result<void> StrategyBench::one_prompt(std::size_t index, std::size_t first) {
     own.drafted += result.drafted;
     own.accepted += result.accepted;
     own.passes += result.target_passes - 1;  // the first token comes with the prompt
+    own.weights += strategies_[at].weights_read() - read;
+    ++own.answers;
     answers[at] = result.token_ids;
   }
-  for (std::size_t at = 0; at < strategies_.size(); ++at)
-    if (answers[at] != answers[0]) cell(prompts_[index].task, at).same = false;
+  for (std::size_t at = 0; at < strategies_.size(); ++at) {
+    Cell& own = cell(prompts_[index].task, at);
+    own.same = own.same && answers[at] == answers[0];
+    own.alike += alike(answers[at], answers[0]);
+  }
   return {};
 }
 
@@ -193,37 +165,46 @@ ordered_json StrategyBench::json() const {
                     {"target_passes", own.passes},
                     {"drafted", own.drafted},
                     {"accepted", own.accepted},
-                    {"same_tokens", own.same}});
+                    {"weight_bytes", own.weights},
+                    {"same_tokens", own.same},
+                    {"alike", own.alike / static_cast<double>(own.answers)}});
   }
   return {{"strategies", list}};
 }
 
 std::string StrategyBench::text() const {
   char line[256];
-  std::snprintf(line, sizeof line, "%-10s %-28s %9s %7s %15s %7s %8s %8s %6s\n", "task", "strategy", "tokens/s",
-                "x plain", "(min-max)", "whole", "tok/pass", "accepted", "same");
+  std::snprintf(line, sizeof line, "%-10s %-28s %9s %7s %15s %7s %8s %8s %8s %6s\n", "task", "strategy", "tokens/s",
+                "x plain", "(min-max)", "whole", "tok/pass", "accepted", "MB/token", "same");
   std::string text = line;
   for (const Cell& own : cells_) {
     const auto ratio = ratios(plain(own).decode_ms, own.decode_ms);
     const auto [low, high] = std::minmax_element(ratio.begin(), ratio.end());
     const double ms = median(own.decode_ms);
-    std::snprintf(line, sizeof line, "%-10.40s %-28.60s %9.1f %6.2fx (%5.2f - %5.2f) %6.2fx %8.2f %7.0f%% %6s\n",
+    char same[16];
+    std::snprintf(same, sizeof same, "%.2f", own.alike / static_cast<double>(own.answers));
+    std::snprintf(line, sizeof line, "%-10.40s %-28.60s %9.1f %6.2fx (%5.2f - %5.2f) %6.2fx %8.2f %7.0f%% %8.1f %6s\n",
                   own.task.c_str(), strategies_[own.strategy].name.c_str(),
                   ms > 0 ? 1000 * static_cast<double>(own.tokens) / ms : 0, median(ratio), *low, *high,
                   median(ratios(plain(own).whole_ms, own.whole_ms)), share(own.tokens, own.passes),
-                  100 * share(own.accepted, own.drafted), own.same ? "yes" : "NO");
+                  100 * share(own.accepted, own.drafted),
+                  own.tokens > 0 ? static_cast<double>(own.weights) / 1e6 / static_cast<double>(own.tokens) : 0,
+                  own.same ? "yes" : same);
     text += line;
   }
   return text +
          "\nx plain: time of plain decoding after the first token over the strategy's, median of the rounds; whole: "
-         "with the "
-         "prompt.\n";
+         "with the prompt.\nMB/token: weights of all models that take part, read for the prompt and the answer, for "
+         "each "
+         "token of the answer.\nsame: the tokens are plain decoding's; otherwise the share of an answer before the "
+         "first "
+         "that is not.\n";
 }
 
 }  // namespace
 
-Result<void> bench_strategies(const Arguments& arguments, std::shared_ptr<const Model> model, Engine& engine) {
-  return StrategyBench(arguments, std::move(model), engine).run();
+Result<void> bench_strategies(const Arguments& arguments, std::shared_ptr<const Model> model) {
+  return StrategyBench(arguments, std::move(model)).run();
 }
 
 }  // namespace kinglet

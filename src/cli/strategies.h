@@ -23,6 +23,6 @@ struct TaskPrompt {
 Result<std::vector<TaskPrompt>> strategy_tasks(const std::string& path);
 
 /// Runs and prints the table, or with --json {"strategies":[…]}.
-Result<void> bench_strategies(const Arguments& arguments, std::shared_ptr<const Model> model, Engine& engine);
+Result<void> bench_strategies(const Arguments& arguments, std::shared_ptr<const Model> model);
 
 }  // namespace kinglet

@@ -98,8 +98,8 @@ class PairTeam final : public Team {
     team->rollback_ = arguments.number("rollback");
     team->ratio_ = arguments.number("guard-ratio");
     team->block_ = static_cast<int>(arguments.integer(team->opened_.guards ? "guard-block" : "small-max"));
+    team->measures_ = arguments.flag("json");
     team->policy_ = arguments.text("policy");
-    team->label_ = team->opened_.guards ? "--guard " + arguments.text("guard") : "--with " + arguments.text("with");
     return team;
   }
 
@@ -110,6 +110,7 @@ class PairTeam final : public Team {
                                                       .ignore_eos = asked.ignore_eos,
                                                       .block = block_,
                                                       .stop = asked.stop,
+                                                      .measures = measures_,
                                                       .on_text = request.on_text}));
     TeamAnswer answer;
     answer.name = opened_.guards ? "guard" : "pair";
@@ -118,7 +119,7 @@ class PairTeam final : public Team {
     answer.answer = std::move(result.answer);
     return answer;
   }
-  std::string label() const override { return label_; }
+  std::uint64_t weights_read() const override { return opened_.other->weights_read(); }
 
  private:
   ordered_json pair_figures(const PairGeneration& result) const {
@@ -127,7 +128,8 @@ class PairTeam final : public Team {
             {"visits", result.visits},
             {"rollbacks", result.rollbacks},
             {"small_tokens", result.stood},
-            {"wasted", result.wasted}};
+            {"wasted", result.wasted},
+            {"nll", result.checker_nll}};
   }
   static std::string pair_note(const PairGeneration& result) {
     char line[160];
@@ -152,6 +154,7 @@ class PairTeam final : public Team {
             {"visits", result.visits},
             {"reference_rows", result.checker_rows},
             {"discarded", result.wasted},
+            {"nll", result.checker_nll},
             {"replaced", replaced}};
   }
   std::string guard_note(const PairGeneration& result) const {
@@ -173,7 +176,8 @@ class PairTeam final : public Team {
   const Tokenizer* tokenizer_ = nullptr;
   double rollback_ = 0, ratio_ = 0;
   int block_ = 1;
-  std::string policy_, label_;
+  bool measures_ = false;
+  std::string policy_;
 };
 
 }  // namespace

@@ -33,8 +33,8 @@ class Team {
   virtual ~Team() = default;
   /// Answers the request's prompt, and hands text to its on_text as soon as it is certain.
   virtual Result<TeamAnswer> answer(const GenerateRequest& request, const PromptFor& prompt) = 0;
-  /// What `bench --strategies` calls it.
-  virtual std::string label() const = 0;
+  /// Bytes of weights that the models beside the command line's MODEL have read so far.
+  virtual std::uint64_t weights_read() const = 0;
 };
 
 /// Null where no option asks for a team; `engine` has the MODEL of the command line and must outlive it. Errors:

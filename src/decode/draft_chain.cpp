@@ -33,6 +33,7 @@ ChainDrafter::ChainDrafter(std::unique_ptr<ChainSource> source, const DraftConte
     : source_(std::move(source)),
       costs_(context.costs()),
       temperature_(context.temperature),
+      least_probability_(context.least_probability),
       draws_(context.wants_distributions && context.temperature > 0),
       random_(context.seed ^ 0x6472616674657273u) {}  // other numbers than the target's draws
 
@@ -57,7 +58,7 @@ Result<void> ChainDrafter::extend(std::span<const TokenId> text, int budget, Dra
   double sure = 1;
   for (int i = 0; i < budget; ++i) {
     // Whether there is a next token must not depend on which one would be drawn, or the acceptance were not exact.
-    if (weighs_ ? i > 0 && !goes_on(sure, draft) : sure < kLeastProbability) break;
+    if (weighs_ ? i > 0 && !goes_on(sure, draft) : sure < least_probability_) break;
     const auto start = Clock::now();
     KINGLET_TRY(const std::span<float> logits, source_->next(last));
     const auto [token, probability] = choose(logits, draft);

@@ -62,15 +62,13 @@ class ChainDrafter final : public Drafter {
   std::pair<TokenId, double> choose(std::span<float> logits, Draft& draft);
   bool goes_on(double probability, const Draft& draft);
 
-  /// The source's probability below which a proposal ends (Kangaroo's eta).
-  static constexpr double kLeastProbability = 0.4;
   static constexpr int kMostTokens = 8;
   /// Tokens that a drawn proposal is drawn from: the most likely ones.
   static constexpr std::size_t kDrawn = 64;
 
   std::unique_ptr<ChainSource> source_;
   std::shared_ptr<PassCosts> costs_;
-  double temperature_ = 0;
+  double temperature_ = 0, least_probability_;
   bool draws_ = false, weighs_ = false, failed_ = false;
   Random random_;
   Confidence confidence_;

@@ -103,6 +103,7 @@ Result<void> GenerationLoop::open_drafter(Stream& stream) {
                                                      .model = options.draft_model,
                                                      .shared = shared_,
                                                      .temperature = temperature,
+                                                     .least_probability = options.draft_least_probability,
                                                      .wants_distributions = options.ratio_acceptance && temperature > 0,
                                                      .seed = options.seed}));
   return {};
@@ -116,7 +117,10 @@ Result<void> GenerationLoop::step() {
   bool decoding = true;  // a pass with rows of a prompt says nothing about those of a draft
   for (const auto& stream : running_) decoding = decoding && stream->decoding();
   const auto begin = std::chrono::steady_clock::now();
+  const std::uint64_t read = target_.engine->weights_read();
   KINGLET_CHECK(execute());
+  for (const auto& stream : running_)
+    if (stream->decoding()) stream->result.pass_bytes += (target_.engine->weights_read() - read) / running_.size();
   for (const auto& stream : running_)
     if (stream->wanted_count > 0)
       if (auto done = advance(*stream); !done) finish_with(*stream, std::move(done).error());

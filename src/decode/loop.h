@@ -80,6 +80,7 @@ class GenerationLoop {
   Result<void> open_drafter(Stream& stream);
   void plan();
   void plan_decode(Stream& stream, std::size_t spare_rows);
+  void propose(Stream& stream, int budget);
   void plan_prefill(Stream& stream, std::size_t spare_rows);
   void foresee(Stream& stream, std::size_t spare_rows);
   void constrain_draft(Stream& stream);

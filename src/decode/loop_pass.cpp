@@ -42,11 +42,23 @@ void GenerationLoop::plan_decode(Stream& stream, std::size_t spare_rows) {
     const std::int64_t budget =
         std::min({static_cast<std::int64_t>(options.draft_budget), static_cast<std::int64_t>(spare_rows), left,
                   target_.context - stream.base - 1});
-    if (budget > 0) stream.drafter->propose(stream.tokens, static_cast<int>(budget), stream.draft);
+    if (budget > 0) propose(stream, static_cast<int>(budget));
   }
   if (!stream.chain.plain()) constrain_draft(stream);
   stream.row_count = 1;
   add_rows(stream);
+}
+
+void GenerationLoop::propose(Stream& stream, int budget) {
+  const DraftModel* model = stream.request.options.draft_model.get();
+  const auto read = [&] {
+    return target_.engine->weights_read() + (model && model->engine ? model->engine->weights_read() : 0);
+  };
+  const std::uint64_t before = read();
+  const auto begin = std::chrono::steady_clock::now();
+  stream.drafter->propose(stream.tokens, budget, stream.draft);
+  stream.result.draft_ms += std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+  stream.result.draft_bytes += read() - before;
 }
 
 /// Text that must follow goes into the pass as a draft, so that it costs no pass of its own and the tokens are those

@@ -46,6 +46,7 @@ std::span<float> TrimmedHead::logits(Engine& engine, float* hidden) {
     x.quantized = quantized_.data();
     x.quantized_stride = quantized_.size();
   }
+  engine.count_weights(bytes());
   ThreadPool& pool = engine.model().pool();
   pool.run([&](int thread) {
     const WorkShare share = work_share(plan_.tiles(), thread, pool.size());

@@ -86,6 +86,8 @@ class ExitEngine final : public Engine {
                     float* logits) override;
   std::uint64_t workspace_bytes() const override { return inner_->workspace_bytes(); }
   std::uint64_t cache_bytes() const override { return inner_->cache_bytes(); }
+  std::uint64_t weights_read() const override { return inner_->weights_read(); }
+  void count_weights(std::uint64_t bytes) override { inner_->count_weights(bytes); }
 
   /// Runs all that waits in `sequence` to the last layer.
   Result<void> settle(ExitSequence& sequence);

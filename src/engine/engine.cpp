@@ -198,6 +198,7 @@ Result<void> ModelEngine::forward(const ForwardCall& call) {
     own.hooks = skip_.hooks();
   ForwardPass pass({*model_, rope_, workspace_, *attention_, options_.max_rows}, own);
   pass.run();
+  count_weights(pass.weights_read());
   if (const WeightStream* stream = model_->stream()) KINGLET_CHECK(stream->status());
   if (call.commit) attention_->commit();
   return {};
@@ -298,6 +299,7 @@ void ModelEngine::head_chunk(const float* hidden, int rows, std::span<const Tile
   const std::size_t stride = std::size_t(model_->config().vocabulary);
   std::int64_t total = 0;
   for (const TileRange& range : tiles) total += range.count();
+  count_weights(head.bytes() * std::uint64_t(total) / std::uint64_t(head.tiles()));
   const bool is_int8 = head.input_format() == InputFormat::kInt8;
   const std::size_t quantized_stride = is_int8 ? quantized_row_bytes(model_->config().width) : 0;
   ThreadPool& pool = model_->pool();

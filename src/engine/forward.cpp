@@ -212,6 +212,7 @@ LinearInput ForwardPass::quantize(int thread, const float* values, std::size_t c
 }
 
 void ForwardPass::multiply(int thread, const Linear& linear, const LinearInput& x, float* y, const Vector& bias) {
+  if (thread == 0) weights_read_ += linear.bytes();
   const LinearInput last = linear.stages() > 1 ? run_inner_stages(linear, x, space_, pool_, thread) : x;
   const TileRange tiles = tile_share(linear.tiles(), thread, threads_);
   if (tiles.count() == 0) return;

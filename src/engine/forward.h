@@ -27,6 +27,8 @@ class ForwardPass {
   ForwardPass(const ForwardContext& context, const ForwardCall& call);
   /// Runs the layers of the call in one parallel region, or layer by layer where hooks want to look between.
   void run();
+  /// Bytes of the matrices that run() multiplied by.
+  std::uint64_t weights_read() const { return weights_read_; }
 
  private:
   /// A product in Workspace::projected that still has to be added to the hidden rows.
@@ -89,6 +91,7 @@ class ForwardPass {
   std::vector<std::int32_t>& active_;  ///< rows that run the feed-forward: all, unless a hook skips some
   std::vector<std::int32_t>& place_;   ///< the inverse of active_, -1 where a row is skipped
   std::vector<std::int32_t>& positions_;
+  std::uint64_t weights_read_ = 0;
 };
 
 }  // namespace kinglet

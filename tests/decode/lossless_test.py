@@ -86,6 +86,48 @@ class Lossless(unittest.TestCase):
         self.assertEqual(done.returncode, status, done.stderr)
         return path, json.loads(done.stdout) if status == 0 else done.stderr
 
+    def test_every_strategy_of_a_pair_is_listed(self):
+        target, second = self.tiny("llama.gguf", "--arch", "llama", "--type", "q8_0"), self.tiny("coarse.gguf", "--arch", "llama", "--type", "q4_0")
+        tasks = os.path.join(self.folder, "one.jsonl")
+        with open(tasks, "w", encoding="utf-8") as out:
+            out.write(json.dumps({"task": "prose", "prompt": "The end of one"}) + "\n")
+        bench = ["bench", target, "--strategies", "--tasks", tasks, "--rounds", "1", "-n", "24", "--ignore-eos", "--json"]
+        table = {one["strategy"]: one for one in json.loads(run(*bench, "--pair", second))["strategies"]}
+        methods = json.loads(run("list", "methods", "--json"))["methods"]
+        for method in methods:
+            if method["seam"] == "drafter":
+                name = {"model": second, "tree": "tree," + second}.get(method["name"], method["name"])
+            elif method["seam"] == "pair":
+                name = method["applicability"].partition(", ")[2].replace("SMALL", second).replace("REFERENCE", second)
+            elif method["seam"] == "cache policy" and method["name"] != "full":
+                name = "--cache-policy " + method["name"]
+            else:
+                continue
+            self.assertIn(name, table)
+        lossless = ["none", "ngram", "layers", "auto", second, "auto," + second, "tree," + second]
+        self.assertTrue(all(table[name]["same_tokens"] and table[name]["alike"] == 1 for name in lossless))
+        self.assertIn("--early-exit 1:0.9", table)
+        # The second model's weights are counted, and those of the layers that draft.
+        self.assertTrue(all(table[name]["weight_bytes"] > table["none"]["weight_bytes"] for name in (second, "layers", "--with " + second)))
+        # Options on the command line are a strategy of their own, and leave plain decoding as it is.
+        some = {one["strategy"]: one for one in json.loads(run(*bench, "--only", "--early-exit 1:0;ngram"))["strategies"]}
+        self.assertEqual(list(some), ["none", "--early-exit 1:0", "ngram"])
+        self.assertEqual(some["none"]["weight_bytes"], table["none"]["weight_bytes"])
+        self.assertFalse(some["--early-exit 1:0"]["same_tokens"])
+        self.assertLess(some["--early-exit 1:0"]["alike"], 1)
+
+    def test_a_proposal_ends_where_the_drafter_is_unsure(self):
+        model = self.tiny("llama.gguf", "--arch", "llama", "--type", "q8_0")
+        drafted = []
+        for least in ("0", "1"):
+            answers = self.answers(model, PROMPTS[::25], 24, "--drafter", model, "--draft-min-prob", least, "--batch", "1")
+            drafted.append(sum(a["speculation"]["drafted"] for a in answers) / sum(a["speculation"]["target_passes"] for a in answers))
+            for said in (a["speculation"] for a in answers):
+                self.assertGreater(said["draft_bytes"], 0)
+                self.assertEqual(said["pass_bytes"] % (said["target_passes"] - 1), 0)  # the first comes with the prompt
+        self.assertGreater(drafted[0], 4)
+        self.assertLess(drafted[1], 1.01)
+
     def test_drafter_files(self):
         target, second = self.tiny("llama.gguf", "--arch", "llama", "--type", "q8_0"), self.tiny("coarse.gguf", "--arch", "llama", "--type", "q4_0")
         layers, said = self.trim("layers.drafter", target, "--keep", "64", "--layers", "1")
@@ -106,6 +148,12 @@ class Lossless(unittest.TestCase):
             done = subprocess.run([KINGLET, "run", model, "x", "-n", "2", "--drafter", drafter], capture_output=True, text=True, check=False)
             self.assertEqual(done.returncode, status, done.stderr)
         self.trim("none.drafter", target, "--layers", "2000", status=2)
+        # For comparison: the lowest ids, and any.
+        kept = [subprocess.run([KINGLET, "inspect", self.trim(how + ".drafter", target, "--keep", "40", "--choose", how)[0], "--json"],
+                               capture_output=True, text=True, check=True).stdout for how in ("counted", "ids", "random")]
+        kept = [json.loads(text)["metadata"]["kinglet.drafter.kept"] for text in kept]
+        self.assertEqual({len(ids) for ids in kept}, {40})
+        self.assertEqual(len({tuple(ids) for ids in kept}), 3)
 
     def damaged(self, path):
         with open(path, "rb") as file:

@@ -58,6 +58,16 @@ class Pair(unittest.TestCase):
             self.assertEqual(said["small_tokens"], 40 - 4)  # one token of the large model, then one after every ten
             self.assertEqual(ids[0], self.answer("large", prompt)["token_ids"][0])
 
+    def test_what_the_large_model_thinks_of_the_answer(self):
+        value = self.answer("large", PROMPTS[0], "--logprobs", "1")
+        alone = -sum(token["logprob"] for token in value["logprobs"]) / 40
+        said = [self.pair(PROMPTS[0], "other", "--fallback", "0", "--rollback", bound)[1]["nll"] for bound in ("0", "1000")]
+        self.assertAlmostEqual(said[0], alone, 4)  # strict: its own answer
+        self.assertGreater(said[1], alone)
+        value = self.answer("large", PROMPTS[0], "--guard", self.paths["other"], "--guard-ratio", "0")
+        other = self.answer("other", PROMPTS[0], "--logprobs", "1")
+        self.assertAlmostEqual(value["guard"]["nll"], -sum(token["logprob"] for token in other["logprobs"]) / 40, 4)
+
     def test_a_model_with_itself_agrees(self):
         ids, said = self.pair(PROMPTS[0], "large", "--fallback", "0", "--rollback", "0")
         self.assertEqual(ids, self.answer("large", PROMPTS[0])["token_ids"])

@@ -50,11 +50,16 @@ constexpr OptionSpec kOptions[] = {
     {.name = "strategies",
      .kind = OptionKind::kFlag,
      .help = "Instead: plain decoding, ngram, layers, auto and --drafter on the same tasks, in alternation"},
+    {.name = "pair",
+     .value_name = "SMALL",
+     .help = "With --strategies: every strategy there is, with this second model where it needs one"},
     {.name = "tasks",
      .kind = OptionKind::kFile,
      .value_name = "F",
      .help = "With --strategies: a {\"task\",\"prompt\"} or {\"task\",\"messages\"} a line (without it a small set)"},
-    {.name = "only", .value_name = "A;B", .help = "With --strategies: these beside plain decoding"},
+    {.name = "only",
+     .value_name = "A;B",
+     .help = "With --strategies: these beside plain decoding; drafters, or options such as --early-exit 16:0.9"},
     {.name = "wait",
      .kind = OptionKind::kInteger,
      .value_name = "SECONDS",
@@ -366,11 +371,9 @@ std::string Bench::text() const {
 
 Result<void> Bench::run() {
   if (arguments_.flag("strategies")) {
-    KINGLET_TRY(const EngineOptions options, engine_options(arguments_));
     KINGLET_TRY(model_, load_model(arguments_.positional()[0], arguments_));
     KINGLET_CHECK(check_generates(*model_));
-    KINGLET_TRY(engine_, Engine::create(model_, options));
-    return bench_strategies(arguments_, model_, *engine_);
+    return bench_strategies(arguments_, model_);
   }
   KINGLET_CHECK(parse_tests());
   KINGLET_CHECK(load());

@@ -12,6 +12,7 @@
 #include "cli/output.h"
 #include "decode/drafter_file.h"
 #include "decode/prompt.h"
+#include "decode/random.h"
 #include "decode/trimmed_head.h"
 #include "kinglet/store.h"
 
@@ -23,6 +24,7 @@ using nlohmann::ordered_json;
 constexpr std::uint64_t kMostText = std::uint64_t{256} << 20;
 constexpr std::int64_t kPromptTokens = 32;  ///< of the text, before each stretch that the model writes itself
 
+constexpr std::string_view kChoices[] = {"counted", "ids", "random"};
 constexpr OptionSpec kOptions[] = {
     {.name = "output", .letter = 'o', .kind = OptionKind::kFile, .value_name = "OUT", .help = "File to write"},
     {.name = "text",
@@ -49,6 +51,19 @@ constexpr OptionSpec kOptions[] = {
      .fallback = "0",
      .min = 0,
      .max = 1 << 24},
+    {.name = "choose",
+     .kind = OptionKind::kChoice,
+     .value_name = "HOW",
+     .help = "Which tokens are kept: the counted ones, or for comparison those of the lowest ids, or any",
+     .fallback = "counted",
+     .choices = kChoices},
+    {.name = "seed",
+     .kind = OptionKind::kInteger,
+     .value_name = "N",
+     .help = "Of --choose random",
+     .fallback = "0",
+     .min = 0,
+     .max = 9007199254740992.0},
 };
 
 /// What the model writes after pieces of the text: nearer to what drafts must meet than the text is.
@@ -75,6 +90,17 @@ Result<std::vector<TokenId>> written(const std::shared_ptr<const Model>& model, 
     ids.insert(ids.end(), result.token_ids.begin(), result.token_ids.end());
   }
   return ids;
+}
+
+/// What stands in for the counts where tokens are chosen in another way.
+std::vector<std::uint64_t> ranked(std::vector<std::uint64_t> counts, const Arguments& arguments) {
+  const std::string how = arguments.text("choose");
+  Random random(static_cast<std::uint64_t>(arguments.integer("seed")));
+  if (how == "ids")
+    for (std::size_t id = 0; id < counts.size(); ++id) counts[id] = counts.size() - id;
+  if (how == "random")
+    for (std::uint64_t& count : counts) count = static_cast<std::uint64_t>(random.uniform() * 1e15);
+  return counts;
 }
 
 /// The share of `ids` that is among the `count` most frequent of `occurrences`.
@@ -138,7 +164,7 @@ Result<void> trim(const Arguments& arguments) {
   const auto keep = arguments.given("keep") ? static_cast<std::size_t>(arguments.integer("keep")) : vocabulary / 6;
   const auto counts = count_tokens(ids, model->config().vocabulary);
   DrafterFile drafter;
-  drafter.kept = most_frequent(counts, std::min(keep, vocabulary), model->tokenizer());
+  drafter.kept = most_frequent(ranked(counts, arguments), std::min(keep, vocabulary), model->tokenizer());
   for (const TokenId id : drafter.kept)
     drafter.occurrences.push_back(static_cast<std::int64_t>(counts[static_cast<std::size_t>(id)]));
   KINGLET_TRY(drafter.target_sha256, checksum(path));

@@ -125,10 +125,10 @@ ordered_json result_json(const TeamAnswer& team, const Session& session, std::si
   if (const ExitCounts* exits = exit_counts(*session.engine))
     value["early_exit"] = {{"drawn", exits->drawn}, {"mean_layers", exits->mean_layers()}};
   if (session.options.drafter != "none")
-    value["speculation"] = {{"drafter", session.drafter},
-                            {"drafted", result.drafted},
-                            {"accepted", result.accepted},
-                            {"target_passes", result.target_passes}};
+    value["speculation"] = {{"drafter", session.drafter},     {"drafted", result.drafted},
+                            {"accepted", result.accepted},    {"target_passes", result.target_passes},
+                            {"draft_ms", result.draft_ms},    {"draft_bytes", result.draft_bytes},
+                            {"pass_bytes", result.pass_bytes}};
   if (session.constraint.given()) value["grammar"] = session.constraint.report(session.statistics[index].get(), result);
   if (session.options.logprobs > 0) value["logprobs"] = logprobs_json(result, session.model->tokenizer());
   if (!team.name.empty()) value[team.name] = team.figures;

@@ -43,7 +43,8 @@ class TextDrafter final : public Drafter {
       : target_(context.target->model().tokenizer()),
         own_(context.model->engine->model().tokenizer()),
         engine_(context.model->engine),
-        follower_(*engine_) {}
+        follower_(*engine_),
+        least_probability_(context.least_probability) {}
 
   void propose(std::span<const TokenId> text, int budget, Draft& draft) override {
     if (failed_) return;
@@ -54,7 +55,6 @@ class TextDrafter final : public Drafter {
   }
 
  private:
-  static constexpr double kLeastProbability = 0.4;
   static constexpr int kMostTokens = 6;
 
   Result<void> write(std::span<const TokenId> text, int budget, Draft& draft) {
@@ -70,7 +70,7 @@ class TextDrafter final : public Drafter {
       KINGLET_TRY(last, SamplerChain::pick_best(logits));
       if (own_.is_control(last)) break;
       written += own_.piece(last);
-      if (1 / exp_sum(logits, logits[static_cast<std::size_t>(last)]) < kLeastProbability) break;
+      if (1 / exp_sum(logits, logits[static_cast<std::size_t>(last)]) < least_probability_) break;
     }
     const auto tokens = target_.encode(written);
     for (std::size_t i = 0; i < std::min(tokens.size(), static_cast<std::size_t>(budget)); ++i)
@@ -99,6 +99,7 @@ class TextDrafter final : public Drafter {
   const Tokenizer& own_;
   std::shared_ptr<Engine> engine_;
   Follower follower_;
+  double least_probability_;
   std::string text_;
   std::vector<TokenId> ids_;       ///< own tokens of text_
   std::vector<std::size_t> ends_;  ///< bytes of text_ up to the end of each

@@ -59,6 +59,7 @@ class PairSession {
     answer.drafted = result_.stood + result_.wasted;
     answer.accepted = result_.stood;
     result_.checker_rows = checker_.rows() - fed;
+    result_.checker_nll = judged_ > 0 ? nll_ / static_cast<double>(judged_) : 0;
     const std::string_view rest = stream_.finish();
     if (!rest.empty() && options_.on_text && answer.finish_reason != "cancelled") options_.on_text(rest);
     answer.text = stream_.text();
@@ -75,6 +76,7 @@ class PairSession {
     ++result_.visits;
     KINGLET_CHECK(checker_.read(text_, 1));
     text_.push_back(checker_.best(0));
+    judge(0, text_.back());
     return release();
   }
 
@@ -104,6 +106,7 @@ class PairSession {
     for (std::size_t i = 0; i < count; ++i) {
       const TokenId token = text_[before + i];
       const auto objection = policy_.objection(checker_.row(i), token, written_[i]);
+      judge(i, objection ? checker_.best(i) : token);
       if (!objection) continue;
       ++result_.rollbacks;
       result_.wasted += static_cast<std::int64_t>(count - i);
@@ -116,9 +119,19 @@ class PairSession {
     }
     result_.stood += static_cast<std::int64_t>(count);
     // A writer that hands over at once leaves the token to the checker, or nobody would ever write it.
-    if ((adds || count == 0) && room() > 0 && (count == 0 || !ends(text_.back())))
+    if ((adds || count == 0) && room() > 0 && (count == 0 || !ends(text_.back()))) {
       text_.push_back(checker_.best(count));
+      judge(count, text_.back());
+    }
     return release();
+  }
+
+  /// A token that stands in the text after row `row` of the checker.
+  void judge(std::size_t row, TokenId token) {
+    if (!options_.measures) return;
+    const auto logits = checker_.row(row);
+    nll_ += log_sum_exp(logits) - logits[static_cast<std::size_t>(token)];
+    ++judged_;
   }
 
   /// What the checker has seen is certain: it goes out.
@@ -154,6 +167,8 @@ class PairSession {
   std::vector<double> written_;  ///< log-probability of each of the writer's tokens
   std::int64_t most_ = 0;        ///< tokens of the answer
   std::size_t prompt_, seen_;
+  double nll_ = 0;
+  std::int64_t judged_ = 0;
   TextStream stream_;
   Clock::time_point start_, first_;
   bool has_first_ = false;
