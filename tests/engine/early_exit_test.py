@@ -75,6 +75,24 @@ class EarlyExit(unittest.TestCase):
         self.assertTrue(np.array_equal(two, again))
         self.assertTrue(all(count > 0 for count in said["early_exit"]["drawn"]), said)
 
+    def test_a_cut_file_has_the_logits_of_the_exit(self):
+        recipe, cut = (os.path.join(self.temporary.name, name) for name in ("cut.yaml", "cut.gguf"))
+        ids = [np.random.default_rng(6).integers(0, 200, 90).tolist()]
+        for depth in (1, 4):
+            with open(recipe, "w", encoding="utf-8") as stream:
+                stream.write(f"steps: [{{fold: {{depth: {depth}}}}}]\n")
+            self.kinglet("shrink", self.model, "--recipe", recipe, "-o", cut)
+            self.assertEqual(json.loads(self.kinglet("inspect", cut, "--json"))["metadata"]["llama.block_count"], depth)
+            whole, (shallow, _) = self.model, self.logits(ids, "--early-exit", f"{depth}:0")
+            self.model = cut
+            alone, _ = self.logits(ids)
+            self.model = whole
+            self.assertTrue(np.array_equal(alone, shallow))
+        for wrong in ("depth: 6", "depth: 2, remove: 1"):
+            with open(recipe, "w", encoding="utf-8") as stream:
+                stream.write(f"steps: [{{fold: {{{wrong}}}}}]\n")
+            self.kinglet("shrink", self.model, "--recipe", recipe, "-o", cut, status=2)
+
     def test_answers(self):
         plain = [a["token_ids"] for a in self.answers()]
         self.assertEqual([a["token_ids"] for a in self.answers("--early-exit", "3:1.01")], plain)

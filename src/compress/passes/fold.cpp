@@ -29,6 +29,13 @@ constexpr PassOption kOptions[] = {
      .fallback = "0",
      .min = 0,
      .max = 10000},
+    {.name = "depth",
+     .kind = PassOptionKind::kInteger,
+     .value_name = "N",
+     .help = "Instead: keep the first N layers, which is what --early-exit N:0 draws from; 0: all",
+     .fallback = "0",
+     .min = 0,
+     .max = 10000},
     {.name = "by",
      .kind = PassOptionKind::kChoice,
      .help = "What goes or pairs: what changes hidden rows least, or, one by one, what changes the answers least",
@@ -80,7 +87,8 @@ class Fold final : public Pass {
              .random = options.flag("random"),
              .norms = options.text("norms") == "own" ? FoldedNorms::kOwn : FoldedNorms::kDonors};
     expand_ = options.flag("expand");
-    place_ = options.place(options.given("remove") ? "remove" : "pairs");
+    depth_ = static_cast<std::size_t>(options.integer("depth"));
+    place_ = options.place(depth_ > 0 ? "depth" : options.given("remove") ? "remove" : "pairs");
     tokens_ = static_cast<std::size_t>(options.integer("tokens"));
   }
 
@@ -88,7 +96,12 @@ class Fold final : public Pass {
     const Checkpoint& source = *context.source;
     KINGLET_TRY(const auto layers, source.metadata().integer(key_of(source.architecture(), "block_count"), 1, 1 << 20));
     std::vector<FoldedLayer> layout = whole_layout(static_cast<int>(layers));
-    if (!expand_) {
+    if (depth_ >= layout.size())
+      return fail(ErrorCode::kInvalidArgument, "the model has " + std::to_string(layers) + " layers: nothing is cut",
+                  "", place_);
+    if (depth_ > 0) {
+      layout.resize(depth_);
+    } else if (!expand_) {
       KINGLET_TRY(layout, chosen(context));
     }
     KINGLET_TRY(folded_, FoldedCheckpoint::create(source, layout, rule_.norms));
@@ -165,6 +178,7 @@ class Fold final : public Pass {
 
   FoldRule rule_;
   bool expand_ = false;
+  std::size_t depth_ = 0;  ///< layers that stay from the first on; 0: chosen otherwise
   std::string place_;
   std::size_t tokens_ = 0;
   std::unique_ptr<FoldedCheckpoint> folded_;
@@ -184,12 +198,14 @@ Result<void> accepts(const Checkpoint& checkpoint, const PassOptions& options) {
 }
 
 Result<std::unique_ptr<Pass>> make(const PassOptions& options) {
-  const bool removes = options.number("remove") > 0;
+  const bool removes = options.number("remove") > 0, cuts = options.integer("depth") > 0;
   const bool shares = options.integer("share") > 1 || options.integer("pairs") > 0;
-  if (options.flag("expand") == (removes || shares))
+  if (options.flag("expand") + cuts + (removes || shares) != 1)
     return fail(ErrorCode::kInvalidArgument,
-                options.flag("expand") ? "expand goes with nothing else" : "fold has nothing to do",
-                "remove: 0.1, share: 2, pairs: 4, or expand: true", options.place(""));
+                options.flag("expand") ? "expand goes with nothing else"
+                : cuts                 ? "depth goes with nothing else"
+                                       : "fold has nothing to do",
+                "remove: 0.1, share: 2, pairs: 4, depth: 12, or expand: true", options.place(""));
   if (options.integer("share") > 1 && options.integer("pairs") > 0)
     return fail(ErrorCode::kInvalidArgument, "share and pairs exclude each other", "", options.place("pairs"));
   const double remove = options.number("remove");
