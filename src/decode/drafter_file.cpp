@@ -45,6 +45,7 @@ Result<void> write_drafter_file(const std::string& path, const DrafterFile& draf
     metadata.set_string("kinglet.drafter.model_sha256", drafter.model_sha256);
   }
   if (drafter.exit_layer > 0) metadata.set_integer("kinglet.drafter.exit_layer", drafter.exit_layer);
+  if (!drafter.curve.empty()) metadata.set_string("kinglet.drafter.curve", drafter.curve);
   metadata.set_integers("kinglet.drafter.kept", {drafter.kept.begin(), drafter.kept.end()});
   metadata.set_integers("kinglet.drafter.occurrences", drafter.occurrences, MetadataType::kInt64);
   KINGLET_TRY(const auto writer, GgufWriter::create(path, metadata, {}));

@@ -17,6 +17,7 @@ struct DrafterFile {
   int exit_layer = 0;                     ///< of the target's own layers; 0: chosen
   std::vector<TokenId> kept;              ///< ascending
   std::vector<std::int64_t> occurrences;  ///< of each kept token in the calibration text
+  std::string curve;                      ///< JSON: what other sizes would be worth; for people
 };
 
 bool is_drafter_file(const Checkpoint& checkpoint);

@@ -62,8 +62,8 @@ std::span<float> TrimmedHead::logits(Engine& engine, float* hidden) {
   return logits_;
 }
 
-std::vector<TokenId> most_frequent(std::span<const std::uint64_t> occurrences, std::size_t count,
-                                   const Tokenizer& tokenizer) {
+std::vector<TokenId> by_frequency(std::span<const std::uint64_t> occurrences, std::size_t count,
+                                  const Tokenizer& tokenizer) {
   std::vector<TokenId> order(occurrences.size());
   std::iota(order.begin(), order.end(), 0);
   const auto more = [&](TokenId a, TokenId b) {
@@ -75,8 +75,14 @@ std::vector<TokenId> most_frequent(std::span<const std::uint64_t> occurrences, s
   count = std::min(count, order.size());
   std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count), order.end(), more);
   order.resize(count);
-  std::sort(order.begin(), order.end());
   return order;
+}
+
+std::vector<TokenId> most_frequent(std::span<const std::uint64_t> occurrences, std::size_t count,
+                                   const Tokenizer& tokenizer) {
+  auto ids = by_frequency(occurrences, count, tokenizer);
+  std::sort(ids.begin(), ids.end());
+  return ids;
 }
 
 }  // namespace kinglet

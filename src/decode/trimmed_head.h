@@ -34,6 +34,9 @@ class TrimmedHead {
   std::vector<float> logits_;
 };
 
+/// The `count` ids with the most occurrences (ties: the lower id), all control tokens first; most frequent first.
+std::vector<TokenId> by_frequency(std::span<const std::uint64_t> occurrences, std::size_t count,
+                                  const Tokenizer& tokenizer);
 /// The `count` ids with the most occurrences (ties: the lower id), with all control tokens, ascending.
 std::vector<TokenId> most_frequent(std::span<const std::uint64_t> occurrences, std::size_t count,
                                    const Tokenizer& tokenizer);

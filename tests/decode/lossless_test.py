@@ -148,6 +148,15 @@ class Lossless(unittest.TestCase):
             done = subprocess.run([KINGLET, "run", model, "x", "-n", "2", "--drafter", drafter], capture_output=True, text=True, check=False)
             self.assertEqual(done.returncode, status, done.stderr)
         self.trim("none.drafter", target, "--layers", "2000", status=2)
+        # Reading along with what the target wrote, a second model of the same weights is right everywhere.
+        same, said = self.trim("same.drafter", target, "--keep", "auto", "--with", target, "--generate", "640")
+        curve = said["held_out_coverage"]
+        self.assertEqual([p["accepted"] for p in curve][-1], 1)
+        self.assertAlmostEqual(curve[-1]["block_efficiency"], 1 + curve[-1]["length"] * (1 - (curve[-1]["length"] - 1) / 128), 6)
+        self.assertEqual(said["kept"], max(curve, key=lambda p: p["speed_up"])["keep"])
+        for point in curve:  # a token is right where it is kept; in so small a set few are
+            self.assertAlmostEqual(point["accepted"], point["coverage"], 6)
+        self.trim("none.drafter", target, "--keep", "auto", status=2)
         # For comparison: the lowest ids, and any.
         kept = [subprocess.run([KINGLET, "inspect", self.trim(how + ".drafter", target, "--keep", "40", "--choose", how)[0], "--json"],
                                capture_output=True, text=True, check=True).stdout for how in ("counted", "ids", "random")]

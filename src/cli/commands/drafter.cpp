@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -8,11 +9,13 @@
 #include "base/sha256.h"
 #include "base/try.h"
 #include "cli/command.h"
+#include "cli/drafter.h"
 #include "cli/generation.h"
 #include "cli/output.h"
 #include "decode/drafter_file.h"
 #include "decode/prompt.h"
 #include "decode/random.h"
+#include "decode/trim_curve.h"
 #include "decode/trimmed_head.h"
 #include "kinglet/store.h"
 
@@ -32,11 +35,10 @@ constexpr OptionSpec kOptions[] = {
      .value_name = "F",
      .help = "Text like what will be written: its tokens are counted"},
     {.name = "keep",
-     .kind = OptionKind::kInteger,
-     .value_name = "N",
-     .help = "Tokens that may be proposed (without it: a sixth of the vocabulary)",
-     .min = 16,
-     .max = 1 << 24},
+     .value_name = "N|auto",
+     .help =
+         "Tokens that may be proposed (without it: a sixth of the vocabulary); auto: with --generate, what a run on "
+         "its last fifth says is worth most"},
     {.name = "layers",
      .kind = OptionKind::kInteger,
      .value_name = "N",
@@ -66,13 +68,15 @@ constexpr OptionSpec kOptions[] = {
      .max = 9007199254740992.0},
 };
 
-/// What the model writes after pieces of the text: nearer to what drafts must meet than the text is.
-Result<std::vector<TokenId>> written(const std::shared_ptr<const Model>& model, std::span<const TokenId> text,
-                                     std::int64_t count) {
+/// What the model writes after pieces of the text, each with the piece before it: nearer to what drafts must meet than
+/// the text is.
+Result<std::vector<std::vector<TokenId>>> written(const std::shared_ptr<const Model>& model,
+                                                  std::span<const TokenId> text, std::int64_t count) {
   KINGLET_TRY(const auto engine, Engine::create(model, {.context = 512}));
   constexpr std::int64_t kAnswer = 64;
   const std::int64_t pieces = std::max<std::int64_t>(1, count / kAnswer);
   std::vector<GenerateRequest> requests;
+  std::vector<std::vector<TokenId>> texts;
   for (std::int64_t i = 0; i < pieces; ++i) {
     const auto length = static_cast<std::int64_t>(text.size());
     const std::int64_t begin = std::max<std::int64_t>(0, length - kPromptTokens) * i / pieces;
@@ -80,16 +84,16 @@ Result<std::vector<TokenId>> written(const std::shared_ptr<const Model>& model, 
     request.prompt.assign(text.begin() + begin, text.begin() + std::min(length, begin + kPromptTokens));
     request.options.max_tokens = kAnswer;
     request.options.ignore_eos = true;
+    texts.push_back(request.prompt);
     requests.push_back(std::move(request));
   }
   KINGLET_TRY(const auto results, generate(*engine, std::move(requests), 8));
-  std::vector<TokenId> ids;
-  for (const Generation& result : results) {
-    if (result.error) return tl::unexpected<Error>(*result.error);
-    if (result.finish_reason == "cancelled") return fail(ErrorCode::kCancelled, "interrupted");
-    ids.insert(ids.end(), result.token_ids.begin(), result.token_ids.end());
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    if (results[i].error) return tl::unexpected<Error>(*results[i].error);
+    if (results[i].finish_reason == "cancelled") return fail(ErrorCode::kCancelled, "interrupted");
+    texts[i].insert(texts[i].end(), results[i].token_ids.begin(), results[i].token_ids.end());
   }
-  return ids;
+  return texts;
 }
 
 /// What stands in for the counts where tokens are chosen in another way.
@@ -118,17 +122,44 @@ std::vector<std::uint64_t> count_tokens(std::span<const TokenId> ids, std::int64
   return counts;
 }
 
+/// The sizes that a curve has.
+std::vector<std::size_t> curve_sizes(const Model& model) {
+  std::vector<std::size_t> sizes;
+  for (const int part : {32, 16, 8, 4, 2, 1})
+    sizes.push_back(static_cast<std::size_t>(model.config().vocabulary / part));
+  return sizes;
+}
+
 /// How much of the last fifth the kept sizes would have covered, counted on the rest.
 ordered_json coverage_curve(std::span<const TokenId> ids, const Model& model) {
   auto curve = ordered_json::array();
   const std::size_t seen = ids.size() * 4 / 5;
   const auto counts = count_tokens(ids.first(seen), model.config().vocabulary);
-  for (const int part : {32, 16, 8, 4, 2}) {
-    const auto keep = static_cast<std::size_t>(model.config().vocabulary / part);
+  for (const std::size_t keep : curve_sizes(model))
     curve.push_back({{"keep", keep}, {"coverage", coverage(counts, keep, ids.subspan(seen), model.tokenizer())}});
-  }
   return curve;
 }
+
+/// One `trim`: what is counted, judged and written.
+class Trimming {
+ public:
+  explicit Trimming(const Arguments& arguments) : arguments_(arguments) {}
+  Result<void> run();
+
+ private:
+  Result<void> open();
+  Result<void> count();
+  Result<void> judge();
+  Result<std::size_t> size() const;
+
+  const Arguments& arguments_;
+  std::shared_ptr<const Model> model_;
+  std::unique_ptr<Engine> target_, second_;
+  DrafterFile drafter_;
+  std::vector<std::vector<TokenId>> texts_;  ///< what the model wrote; empty: the text's own tokens count
+  std::vector<TokenId> ids_;                 ///< what is counted
+  ordered_json curve_;
+};
 
 Result<std::string> checksum(const std::string& path) {
   KINGLET_TRY(const Digest digest, sha256_file(path, [](std::uint64_t) { return !interrupted(); }));
@@ -139,54 +170,128 @@ Result<void> report(const DrafterFile& drafter, const std::string& output, const
   if (json) return print_json({{"output", output}, {"kept", drafter.kept.size()}, {"held_out_coverage", curve}});
   std::string text = escape_for_terminal(output) + ": " + std::to_string(drafter.kept.size()) + " tokens\n";
   for (const auto& point : curve) {
-    char line[96];
-    std::snprintf(line, sizeof line, "  %7zu tokens cover %5.1f %% of the last fifth of the text\n",
+    char line[192];
+    std::snprintf(line, sizeof line, "  %7zu tokens cover %5.1f %% of the last fifth of what was counted",
                   point["keep"].get<std::size_t>(), 100 * point["coverage"].get<double>());
     text += line;
+    if (point.contains("speed_up")) {
+      std::snprintf(line, sizeof line, "; drafts of %d: %.2f tokens a pass, %.2fx where memory is the limit",
+                    point["length"].get<int>(), point["block_efficiency"].get<double>(),
+                    point["speed_up"].get<double>());
+      text += line;
+    }
+    text += "\n";
   }
   return print(text);
 }
 
-Result<void> trim(const Arguments& arguments) {
-  if (!arguments.given("output") || !arguments.given("text"))
-    return fail(ErrorCode::kInvalidArgument, "--output or --text is missing");
-  const std::string name = arguments.positional()[1];
+Result<void> Trimming::open() {
+  const std::string name = arguments_.positional()[1];
   KINGLET_TRY(const std::string path, resolve_model(name));
-  KINGLET_TRY(const auto model, load_model(name, arguments));
-  KINGLET_CHECK(check_generates(*model));
-  KINGLET_TRY(const std::string text, read_file(arguments.text("text"), kMostText));
-  std::vector<TokenId> ids = model->tokenizer().encode(text);
-  if (ids.empty()) return fail(ErrorCode::kInvalidArgument, "the text is empty", "", arguments.text("text"));
-  if (arguments.integer("generate") > 0) {
-    KINGLET_TRY(ids, written(model, ids, arguments.integer("generate")));
-  }
-  const auto vocabulary = static_cast<std::size_t>(model->config().vocabulary);
-  const auto keep = arguments.given("keep") ? static_cast<std::size_t>(arguments.integer("keep")) : vocabulary / 6;
-  const auto counts = count_tokens(ids, model->config().vocabulary);
-  DrafterFile drafter;
-  drafter.kept = most_frequent(ranked(counts, arguments), std::min(keep, vocabulary), model->tokenizer());
-  for (const TokenId id : drafter.kept)
-    drafter.occurrences.push_back(static_cast<std::int64_t>(counts[static_cast<std::size_t>(id)]));
-  KINGLET_TRY(drafter.target_sha256, checksum(path));
-  if (arguments.given("layers")) {
-    drafter.exit_layer = static_cast<int>(arguments.integer("layers"));
-    if (drafter.exit_layer >= model->config().layers)
+  KINGLET_TRY(model_, load_model(name, arguments_));
+  KINGLET_CHECK(check_generates(*model_));
+  KINGLET_TRY(drafter_.target_sha256, checksum(path));
+  if (arguments_.given("layers")) {
+    drafter_.exit_layer = static_cast<int>(arguments_.integer("layers"));
+    if (drafter_.exit_layer >= model_->config().layers)
       return fail(ErrorCode::kInvalidArgument,
-                  "the model has " + std::to_string(model->config().layers) + " layers: some must be left to verify");
+                  "the model has " + std::to_string(model_->config().layers) + " layers: some must be left to verify");
   }
-  if (arguments.given("with")) {
-    drafter.model = arguments.text("with");
-    KINGLET_TRY(const std::string second, resolve_model(drafter.model));
-    KINGLET_TRY(drafter.model_sha256, checksum(second));
+  if (arguments_.given("with")) {
+    drafter_.model = arguments_.text("with");
+    KINGLET_TRY(const std::string second, resolve_model(drafter_.model));
+    KINGLET_TRY(drafter_.model_sha256, checksum(second));
   }
-  KINGLET_CHECK(write_drafter_file(arguments.text("output"), drafter));
-  return report(drafter, arguments.text("output"), coverage_curve(ids, *model), arguments.flag("json"));
+  return {};
+}
+
+Result<void> Trimming::count() {
+  KINGLET_TRY(const std::string text, read_file(arguments_.text("text"), kMostText));
+  ids_ = model_->tokenizer().encode(text);
+  if (ids_.empty()) return fail(ErrorCode::kInvalidArgument, "the text is empty", "", arguments_.text("text"));
+  if (arguments_.integer("generate") == 0) return {};
+  KINGLET_TRY(texts_, written(model_, ids_, arguments_.integer("generate")));
+  const auto given = static_cast<std::ptrdiff_t>(std::min<std::size_t>(ids_.size(), kPromptTokens));
+  ids_.clear();
+  for (const auto& one : texts_) ids_.insert(ids_.end(), one.begin() + given, one.end());
+  return {};
+}
+
+/// Lets the drafter read along with the last fifth of what the model wrote, with what was counted on the rest.
+Result<void> Trimming::judge() {
+  curve_ = coverage_curve(ids_, *model_);
+  if (texts_.size() < 5) return {};
+  KINGLET_TRY(target_, Engine::create(model_, {.context = 512}));
+  if (!drafter_.model.empty()) {
+    KINGLET_TRY(const auto second, load_model(drafter_.model, arguments_));
+    if (!same_vocabulary(*second, *model_))
+      return fail(ErrorCode::kUnsupported, "the second model has another vocabulary", "", drafter_.model);
+    KINGLET_TRY(second_, Engine::create(second, {.context = 512}));
+  }
+  const std::size_t seen = texts_.size() * 4 / 5;
+  const auto counts = ranked(
+      count_tokens(std::span<const TokenId>(ids_).first(ids_.size() * 4 / 5), model_->config().vocabulary), arguments_);
+  const auto order = by_frequency(counts, counts.size(), model_->tokenizer());
+  const auto sizes = curve_sizes(*model_);
+  const auto layers = static_cast<int>(model_->config().layers);
+  KINGLET_TRY(const auto points,
+              trim_curve({.target = target_.get(),
+                          .second = second_.get(),
+                          .exit_layer = drafter_.exit_layer > 0 ? drafter_.exit_layer : std::max(1, layers * 2 / 3),
+                          .texts = std::span<const std::vector<TokenId>>(texts_).subspan(seen),
+                          .given = static_cast<std::size_t>(kPromptTokens),
+                          .order = order,
+                          .sizes = sizes}));
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    curve_[i]["accepted"] = points[i].accepted;
+    curve_[i]["length"] = points[i].length;
+    curve_[i]["block_efficiency"] = points[i].block_efficiency;
+    curve_[i]["speed_up"] = points[i].speed_up;
+  }
+  return {};
+}
+
+Result<std::size_t> Trimming::size() const {
+  const auto vocabulary = static_cast<std::size_t>(model_->config().vocabulary);
+  const std::string asked = arguments_.text("keep");
+  if (asked.empty()) return vocabulary / 6;
+  if (asked == "auto") {
+    std::size_t best = 0;
+    for (std::size_t i = 0; i < curve_.size(); ++i) {
+      if (!curve_[i].contains("speed_up"))
+        return fail(ErrorCode::kInvalidArgument, "--keep auto needs --generate of at least 320 tokens");
+      if (curve_[i]["speed_up"].get<double>() > curve_[best]["speed_up"].get<double>()) best = i;
+    }
+    return curve_[best]["keep"].get<std::size_t>();
+  }
+  std::size_t keep = 0;
+  const auto [end, error] = std::from_chars(asked.data(), asked.data() + asked.size(), keep);
+  if (error != std::errc() || end != asked.data() + asked.size() || keep < 16)
+    return fail(ErrorCode::kInvalidArgument,
+                "--keep expects auto or a whole number of at least 16, found '" + asked + "'");
+  return std::min(keep, vocabulary);
+}
+
+Result<void> Trimming::run() {
+  if (!arguments_.given("output") || !arguments_.given("text"))
+    return fail(ErrorCode::kInvalidArgument, "--output or --text is missing");
+  KINGLET_CHECK(open());
+  KINGLET_CHECK(count());
+  KINGLET_CHECK(judge());
+  KINGLET_TRY(const std::size_t keep, size());
+  const auto counts = count_tokens(ids_, model_->config().vocabulary);
+  drafter_.kept = most_frequent(ranked(counts, arguments_), keep, model_->tokenizer());
+  for (const TokenId id : drafter_.kept)
+    drafter_.occurrences.push_back(static_cast<std::int64_t>(counts[static_cast<std::size_t>(id)]));
+  drafter_.curve = curve_.dump();
+  KINGLET_CHECK(write_drafter_file(arguments_.text("output"), drafter_));
+  return report(drafter_, arguments_.text("output"), curve_, arguments_.flag("json"));
 }
 
 Result<void> run(const Arguments& arguments) {
   if (arguments.positional()[0] != "trim")
     return fail(ErrorCode::kInvalidArgument, "expected `trim`, found '" + arguments.positional()[0] + "'");
-  return trim(arguments);
+  return Trimming(arguments).run();
 }
 
 constexpr std::span<const OptionSpec> kSets[] = {kOptions};
