@@ -77,6 +77,18 @@ class Lossless(unittest.TestCase):
         self.compare(llama, PROMPTS[::12], 24, ["ngram", "layers", "layers:1", "auto", llama, other, "auto," + llama, gemma])
         self.compare(gemma, PROMPTS[::24], 24, ["ngram", "layers:1", "auto", gemma, llama])
 
+    def test_drafters_over_other_caches(self):
+        """What a cache keeps is the same with and without a drafter, so the tokens are."""
+        llama = self.tiny("llama.gguf", "--arch", "llama", "--type", "q8_0")
+        other = self.tiny("other.gguf", "--arch", "llama", "--type", "q4_0", "--seed", "5")
+        caches = (["--cache", "int8"], ["--cache", "int4"], ["--early-exit", "1:0.02"], ["--weight-memory", "128KiB"])
+        for cache in caches:
+            expected = [a["token_ids"] for a in self.answers(llama, PROMPTS[::25], 90, *cache, "--batch", "1")]
+            for drafter in ("ngram", "layers:1", llama, "auto," + other, "tree," + llama):
+                with self.subTest(cache=cache, drafter=drafter):
+                    self.assertEqual([a["token_ids"] for a in self.answers(llama, PROMPTS[::25], 90, *cache, "--drafter", drafter, "--batch", "2")],
+                                     expected)
+
     def trim(self, name, target, *options, status=0):
         path, text = os.path.join(self.folder, name), os.path.join(self.folder, "text.txt")
         with open(text, "w", encoding="utf-8") as out:
