@@ -173,9 +173,12 @@ ordered_json StrategyBench::json() const {
 }
 
 std::string StrategyBench::text() const {
-  char line[256];
-  std::snprintf(line, sizeof line, "%-10s %-28s %9s %7s %15s %7s %8s %8s %8s %6s\n", "task", "strategy", "tokens/s",
-                "x plain", "(min-max)", "whole", "tok/pass", "accepted", "MB/token", "same");
+  int width = 28;
+  for (const Strategy& strategy : strategies_)
+    width = std::max(width, static_cast<int>(std::min<std::size_t>(strategy.name.size(), 80)));
+  char line[320];
+  std::snprintf(line, sizeof line, "%-10s %-*s %9s %7s %15s %7s %8s %8s %8s %6s\n", "task", width, "strategy",
+                "tokens/s", "x plain", "(min-max)", "whole", "tok/pass", "accepted", "MB/token", "same");
   std::string text = line;
   for (const Cell& own : cells_) {
     const auto ratio = ratios(plain(own).decode_ms, own.decode_ms);
@@ -183,8 +186,8 @@ std::string StrategyBench::text() const {
     const double ms = median(own.decode_ms);
     char same[16];
     std::snprintf(same, sizeof same, "%.2f", own.alike / static_cast<double>(own.answers));
-    std::snprintf(line, sizeof line, "%-10.40s %-28.60s %9.1f %6.2fx (%5.2f - %5.2f) %6.2fx %8.2f %7.0f%% %8.1f %6s\n",
-                  own.task.c_str(), strategies_[own.strategy].name.c_str(),
+    std::snprintf(line, sizeof line, "%-10.40s %-*.80s %9.1f %6.2fx (%5.2f - %5.2f) %6.2fx %8.2f %7.0f%% %8.1f %6s\n",
+                  own.task.c_str(), width, strategies_[own.strategy].name.c_str(),
                   ms > 0 ? 1000 * static_cast<double>(own.tokens) / ms : 0, median(ratio), *low, *high,
                   median(ratios(plain(own).whole_ms, own.whole_ms)), share(own.tokens, own.passes),
                   100 * share(own.accepted, own.drafted),
