@@ -76,6 +76,23 @@ TEST(CalibrationText, CountsTokens) {
   EXPECT_EQ(counts[11], 1);
 }
 
+TEST(CalibrationText, LinesForEncoders) {
+  const std::string word = "nine ones ";  // 10 bytes
+  std::string line, accents;
+  for (int i = 0; i < 90; ++i) line += word;
+  for (int i = 0; i < 300; ++i) accents += "\u00e9";
+  const std::string text = "a heading\n\n" + line + "\n" + accents;
+  const auto lines = lines_to_embed(text, RestOfLine::kNextLine);
+  ASSERT_EQ(lines.size(), 5u);
+  std::string joined;
+  for (int i = 0; i < 3; ++i) joined += std::string(lines[static_cast<std::size_t>(i)]) + (i < 2 ? " " : "");
+  EXPECT_EQ(joined, line);  // cut at spaces, and nothing lost
+  EXPECT_EQ(lines[0].size(), 399u);
+  EXPECT_EQ(std::string(lines[3]) + std::string(lines[4]), accents);
+  EXPECT_EQ(lines[3].size() % 2, 0u);  // no character is cut
+  EXPECT_EQ(lines_to_embed(text, RestOfLine::kLeftAway).size(), 2u);
+}
+
 TEST(CalibrationText, TheMixHasAllItsParts) {
   double share = 0;
   std::size_t bytes = 0;

@@ -41,7 +41,53 @@ void add_windows(const Tokenizer& tokenizer, std::string_view text, std::size_t 
   }
 }
 
+/// Every line has to be read to spread what is taken evenly by tokens, so that long lines are as likely as short ones.
+void add_lines(const Tokenizer& tokenizer, std::string_view text, std::size_t tokens, std::size_t window,
+               std::vector<std::vector<TokenId>>& windows) {
+  std::vector<std::vector<TokenId>> lines;
+  std::size_t all = 0, seen = 0, taken = 0;
+  for (const std::string_view line : lines_to_embed(text, RestOfLine::kNextLine)) {
+    lines.push_back(tokenizer.encode(line, {.add_special = true}));
+    if (lines.back().size() > window) lines.back().resize(window);
+    all += lines.back().size();
+  }
+  for (std::vector<TokenId>& line : lines) {
+    seen += line.size();
+    // taken / seen is kept at tokens / all
+    if (static_cast<double>(taken) * static_cast<double>(all) >=
+        static_cast<double>(seen) * static_cast<double>(tokens))
+      continue;
+    taken += line.size();
+    windows.push_back(std::move(line));
+  }
+}
+
 }  // namespace
+
+std::vector<std::string_view> lines_to_embed(std::string_view text, RestOfLine rest) {
+  constexpr std::size_t kLeast = 20, kMost = 400;
+  const auto length = [](std::string_view line) {
+    if (line.size() <= kMost) return line.size();
+    std::size_t cut = line.rfind(' ', kMost);
+    if (cut != line.npos && cut >= kMost / 2) return cut;
+    cut = kMost;  // no spaces: at a character's first byte
+    while (cut > kMost - 4 && (static_cast<unsigned char>(line[cut]) & 0xC0) == 0x80) --cut;
+    return cut;
+  };
+  std::vector<std::string_view> lines;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    while (line.size() >= kLeast) {
+      lines.push_back(line.substr(0, length(line)));
+      if (rest == RestOfLine::kLeftAway) break;
+      line.remove_prefix(lines.back().size());
+      if (line.starts_with(' ')) line.remove_prefix(1);
+    }
+  }
+  return lines;
+}
 
 std::span<const MixPart> calibration_mix() {
   static const MixPart kParts[] = {
@@ -56,13 +102,14 @@ std::span<const MixPart> calibration_mix() {
 Result<std::vector<std::vector<TokenId>>> calibration_windows(const Tokenizer& tokenizer, std::string_view text,
                                                               const CalibrationOptions& options) {
   const std::size_t window = std::max<std::size_t>(options.window, 16);
+  const auto add = options.lines ? add_lines : add_windows;
   std::vector<std::vector<TokenId>> windows;
   if (!text.empty()) {
-    add_windows(tokenizer, text, options.tokens, window, windows);
+    add(tokenizer, text, options.tokens, window, windows);
   } else {
     for (const MixPart& part : calibration_mix()) {
       const auto tokens = static_cast<std::size_t>(std::lround(part.share * static_cast<double>(options.tokens)));
-      add_windows(tokenizer, part.text, tokens, window, windows);
+      add(tokenizer, part.text, tokens, window, windows);
     }
   }
   std::size_t tokens = 0;
@@ -79,6 +126,12 @@ Result<std::size_t> calibration_window(const Checkpoint& checkpoint) {
       const std::int64_t context,
       checkpoint.metadata().integer_or(checkpoint.architecture() + ".context_length", 512, 1, std::int64_t{1} << 40));
   return static_cast<std::size_t>(std::clamp<std::int64_t>(context, 16, 512));
+}
+
+Result<CalibrationOptions> calibration_options(const Checkpoint& checkpoint, std::size_t tokens) {
+  KINGLET_TRY(const std::size_t window, calibration_window(checkpoint));
+  KINGLET_TRY(const bool causal, checkpoint.metadata().flag_or(checkpoint.architecture() + ".attention.causal", true));
+  return CalibrationOptions{.tokens = tokens, .window = window, .lines = !causal};
 }
 
 }  // namespace kinglet

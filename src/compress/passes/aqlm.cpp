@@ -193,8 +193,8 @@ Result<void> Aqlm::work(PassContext& context, int block) {
   if (block == 0 || block > layers) return {};
   if (!rounding_) {
     KINGLET_TRY(const auto tokenizer, load_tokenizer(context.source->metadata()));
-    KINGLET_TRY(const std::size_t window, calibration_window(*context.source));
-    KINGLET_TRY(auto windows, calibration_windows(*tokenizer, context.text, {.tokens = tokens_, .window = window}));
+    KINGLET_TRY(const CalibrationOptions how, calibration_options(*context.source, tokens_));
+    KINGLET_TRY(auto windows, calibration_windows(*tokenizer, context.text, how));
     KINGLET_TRY(rounding_, SequentialRounding::create(*context.source, std::move(windows), context.pool->size()));
     rounding_->start({}, settings_);
   }

@@ -12,6 +12,8 @@
 namespace kinglet {
 namespace {
 
+constexpr std::string_view kPositions = "position_embd.weight";
+constexpr double kCompensated = 0.4;  // of plain rounding's loss is left by error compensation: MiniLM at 2 to 5 bits
 constexpr std::int64_t kSampleRows = 16;      // of a matrix: errors of a type differ little between rows
 constexpr std::size_t kSampleValues = 32768;  // wide rows need fewer
 
@@ -36,7 +38,7 @@ double role_sensitivity(std::string_view name, bool tied) {
 
 bool is_matrix(const TensorInfo& tensor) {
   return tensor.shape.size() >= 2 && tensor.type->decode && matrix_of(tensor.name).ends_with(".weight") &&
-         tensor.name != "position_embd.weight" && tensor.name != "token_types.weight";
+         tensor.name != "token_types.weight";
 }
 
 double relative_error(const BlockType& type, const std::vector<float>& values) {
@@ -57,6 +59,8 @@ double relative_error(const BlockType& type, const std::vector<float>& values) {
 /// The form of a type that this tensor could take; null where it is no candidate.
 const BlockType* candidate(const BlockType& type, const TensorInfo& tensor, const ChoiceOptions& options) {
   if (type.name == tensor.type->name) return tensor.type;
+  if (tensor.name == kPositions)
+    return type.name == "F16" && tensor.type->bits_per_weight() > type.bits_per_weight() ? &type : nullptr;
   if (!type.encode || !type.decode || type.block_values == 1 || (options.standard_only && type.is_native))
     return nullptr;
   // Tables of powers, one scale a block, cost more bytes than trellises of the same error at every size.
@@ -87,7 +91,7 @@ Result<Sensitivities> sensitivities_of(PassContext& context) {
 Result<std::vector<TensorChoices>> list_choices(PassContext& context, const ChoiceOptions& options) {
   const Checkpoint& source = *context.source;
   // An encoder's embedding is looked up and multiplies nothing.
-  const bool tied = source.find("output.weight") == nullptr && source.architecture() != "bert";
+  const bool encoder = source.architecture() == "bert", tied = source.find("output.weight") == nullptr && !encoder;
   KINGLET_TRY(const Sensitivities measured, sensitivities_of(context));
   std::vector<TensorChoices> all;
   std::vector<const TensorInfo*> infos;
@@ -102,7 +106,8 @@ Result<std::vector<TensorChoices>> list_choices(PassContext& context, const Choi
     entry.name = tensor.name;
     entry.elements = tensor.elements();
     const auto known = measured.find(std::string(matrix_of(tensor.name)));
-    const double sensitivity = known != measured.end() ? known->second : role_sensitivity(tensor.name, tied);
+    double sensitivity = known != measured.end() ? known->second : role_sensitivity(tensor.name, tied);
+    if (encoder && options.compensated && tensor.name.starts_with("blk.")) sensitivity *= kCompensated;
     for (const BlockType* each : block_types()) {
       const BlockType* type = candidate(*each, tensor, options);
       if (!type) continue;

@@ -198,7 +198,7 @@ bool needs_plan(const Recipe& recipe, const RecipeStep& step) {
 
 Result<PlannedStep> plan_step(PassContext& context, const Recipe& recipe, const RecipeStep& step,
                               const TimeLimit* limit) {
-  KINGLET_TRY(auto tensors, list_choices(context, {}));
+  KINGLET_TRY(auto tensors, list_choices(context, {.compensated = step.pass == "gptq"}));
   keep_own_patterns(step, tensors);
   if (tensors.empty()) return fail(ErrorCode::kInvalidArgument, "this model has no matrix whose type could be chosen");
   std::vector<std::size_t> smallest(tensors.size(), 0);

@@ -15,13 +15,15 @@
 #include "decode/softmax.h"
 #include "kinglet/factors.h"
 #include "kinglet/measure.h"
+#include "measure/embedding.h"
 
 namespace kinglet {
 namespace {
 
 constexpr double kError = 0.01;  // relative squared: about what 3.5 bits cost, where answers still react linearly
 constexpr std::size_t kTokens = 384, kWindow = 96;
-constexpr std::size_t kSkipped = 8;  // predictions from almost nothing are noise
+constexpr std::size_t kEmbeddedTokens = 2048;  // an embedding is one answer for a whole text
+constexpr std::size_t kSkipped = 8;            // predictions from almost nothing are noise
 constexpr std::uint64_t kMostCache = 16 << 20;
 
 /// Uniform in [-1, 1) from a counter (SplitMix64).
@@ -91,12 +93,13 @@ class Meter {
   Meter(PassContext& context, Workbench& bench) : context_(context), bench_(bench) {}
 
   Result<void> prepare() {
-    KINGLET_TRY(windows_,
-                calibration_windows(bench_.model().tokenizer(), context_.text, {.tokens = kTokens, .window = kWindow}));
+    CalibrationOptions how{.tokens = kTokens, .window = kWindow};
+    if (!generates()) how = {.tokens = kEmbeddedTokens, .window = kWindow, .lines = true};
+    KINGLET_TRY(windows_, calibration_windows(bench_.model().tokenizer(), context_.text, how));
     return read(reference_);
   }
 
-  /// Mean divergence from the source with errors in these matrices.
+  /// Mean divergence from the source, for encoders 1 - cosine, with errors in these matrices.
   Result<double> with_errors(const std::vector<std::string>& names) {
     if (context_.cancelled && context_.cancelled()) return fail(ErrorCode::kCancelled, "interrupted");
     std::vector<std::unique_ptr<PackedMatrix>> kept;
@@ -106,18 +109,30 @@ class Meter {
       KINGLET_TRY(auto old, bench_.exchange(name, std::move(matrix)));
       kept.push_back(std::move(old));
     }
-    std::vector<float> logits;
-    KINGLET_CHECK(read(logits));
+    std::vector<float> answers;
+    KINGLET_CHECK(read(answers));
     for (std::size_t i = 0; i < names.size(); ++i) {
       if (kept[i]) KINGLET_CHECK(bench_.exchange(names[i], std::move(kept[i])));
     }
-    return divergence(logits);
+    return generates() ? divergence(answers) : cosine_distance(answers);
   }
 
  private:
-  Result<void> read(std::vector<float>& logits) {
+  bool generates() const { return bench_.model().config().causal; }
+
+  /// The logits of every token, or the embedding of every window.
+  Result<void> read(std::vector<float>& answers) {
+    answers.clear();
+    if (generates()) return read_logits(answers);
+    for (const auto& ids : windows_) {
+      KINGLET_TRY(const std::vector<float> vector, embed_tokens(bench_.engine(), ids));
+      answers.insert(answers.end(), vector.begin(), vector.end());
+    }
+    return {};
+  }
+
+  Result<void> read_logits(std::vector<float>& logits) {
     const auto vocabulary = static_cast<std::size_t>(bench_.model().config().vocabulary);
-    logits.clear();
     for (const auto& ids : windows_)
       KINGLET_CHECK(stream_logits(bench_.engine(), ids, std::min(kSkipped, ids.size() - 1), 0,
                                   [&](std::size_t, int rows, float* piece) -> Result<void> {
@@ -126,6 +141,16 @@ class Meter {
                                     return {};
                                   }));
     return {};
+  }
+
+  /// Mean of 1 - cosine to the source's embeddings; all have length 1.
+  double cosine_distance(const std::vector<float>& embeddings) const {
+    double sum = 0;
+    for (std::size_t i = 0; i < embeddings.size(); ++i) {
+      const double difference = static_cast<double>(embeddings[i]) - reference_[i];
+      sum += difference * difference;
+    }
+    return sum / 2 / static_cast<double>(windows_.size());
   }
 
   double divergence(const std::vector<float>& logits) const {
@@ -245,7 +270,6 @@ Result<Sensitivities> measure_sensitivities(PassContext& context) {
     return fail(ErrorCode::kExhausted, "the model is too large for the memory budget to be run");
   KINGLET_TRY(const auto bench, Workbench::open(*context.source, {.threads = context.pool->size()},
                                                 {.context = static_cast<std::int64_t>(kWindow) + 8}));
-  if (!bench->model().config().causal) return fail(ErrorCode::kUnsupported, "the model does not generate text");
   KINGLET_CHECK(bench->page_in_all());
   KINGLET_TRY(const Sensitivities result, measure(context, *bench));
   if (path.empty()) return result;

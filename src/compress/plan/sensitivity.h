@@ -8,13 +8,13 @@
 
 namespace kinglet {
 
-/// KL divergence in nats for each unit of relative squared error, by matrix.
+/// KL divergence in nats (encoders: 1 - cosine of embeddings) for each unit of relative squared error, by matrix.
 using Sensitivities = std::map<std::string, double>;
 
 /// Measured on the calibration text: each layer, each kind of matrix and the head get random errors in turn, and a
 /// matrix is taken as the product of its layer's and its kind's share (as in a table of two factors). Kept in the cache
-/// folder by the checksums of model and text. kUnsupported for models that do not generate, kExhausted where the model
-/// is above the memory budget: then the planner goes by kind alone.
+/// folder by the checksums of model and text. kExhausted where the model is above the memory budget: then the planner
+/// goes by kind alone.
 Result<Sensitivities> measure_sensitivities(PassContext& context);
 
 /// The part of a matrix in its layer: "attn_q" of "blk.3.attn_q.weight"; the whole name outside layers.

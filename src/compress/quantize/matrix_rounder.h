@@ -48,6 +48,8 @@ class MatrixRounder {
   Result<void> round(const std::string& name, const StageSums& sums, RoundedStore& store);
   /// Puts what the store has into the target.
   Result<void> take_finished(const std::string& name, const RoundedStore& store);
+  /// The source's values of a tensor.
+  Result<std::vector<float>> values(const TensorInfo& tensor) const;
 
  private:
   bool is_made(std::string_view name) const { return options_.maker != nullptr && options_.maker->makes(name); }
@@ -55,7 +57,6 @@ class MatrixRounder {
   Result<MomentFactor> prepare(std::int64_t inputs, std::span<const float> lacking, std::vector<float>& moment,
                                std::vector<float>& goal) const;
   Result<void> round_factors(const FactoredMatrix& matrix, const StageSums& sums, RoundedStore& store);
-  Result<std::vector<float>> values(const TensorInfo& tensor) const;
   Result<std::vector<std::byte>> round_values(const TensorInfo& tensor, std::vector<float> goal,
                                               std::span<const float> lacking, std::vector<float> moment,
                                               RoundedStore& store);

@@ -32,13 +32,17 @@ void normalise(const ModelConfig& config, const Vector& weight, const Vector& bi
   }
 }
 
-/// 1 / root mean square of each row.
-std::vector<float> row_weights(std::span<const float> rows, std::size_t width) {
+/// What the norm multiplies each row by: 1 / root mean square, for NormKind::kLayer about the row's mean.
+std::vector<float> row_weights(std::span<const float> rows, std::size_t width, NormKind norm) {
   std::vector<float> weights(rows.size() / width);
   for (std::size_t t = 0; t < weights.size(); ++t) {
-    double sum = 0;
-    for (std::size_t i = 0; i < width; ++i) sum += double(rows[t * width + i]) * rows[t * width + i];
-    weights[t] = static_cast<float>(1 / std::sqrt(sum / static_cast<double>(width) + 1e-8));
+    double sum = 0, squares = 0;
+    for (std::size_t i = 0; i < width; ++i) {
+      sum += rows[t * width + i];
+      squares += double(rows[t * width + i]) * rows[t * width + i];
+    }
+    const double mean = norm == NormKind::kLayer ? sum / static_cast<double>(width) : 0;
+    weights[t] = static_cast<float>(1 / std::sqrt(squares / static_cast<double>(width) - mean * mean + 1e-8));
   }
   return weights;
 }
@@ -94,6 +98,8 @@ class Rounding final : public SequentialRounding {
   Result<void> gate_up(int index, RoundedStore& store);
   Result<void> down(int index, RoundedStore& store);
   Result<void> product(int index, TapPoint point, std::string_view kind, RoundedStore& store);
+  Result<std::vector<float>> weights_of_sum(int index, TapPoint point, const TensorInfo& tensor,
+                                            std::span<const float> before, std::span<const float> inputs) const;
   Result<void> normed_stage(int index, const Stage& stage, RoundedStore& store);
   Result<bool> any_missing(int index, std::span<const std::string_view> kinds, RoundedStore& store);
   Result<void> take_finished(const std::string& name, const RoundedStore& store) {
@@ -326,8 +332,22 @@ Result<void> Rounding::down(int index, RoundedStore& store) {
   return product(index, TapPoint::kActivated, "ffn_down", store);
 }
 
+/// By what the norm after the sum of stream and product (BERT) multiplies each row of it, in the source.
+Result<std::vector<float>> Rounding::weights_of_sum(int index, TapPoint point, const TensorInfo& tensor,
+                                                    std::span<const float> before,
+                                                    std::span<const float> inputs) const {
+  const LayerWeights& layer = source_->model().layers[static_cast<std::size_t>(index)];
+  const Vector& bias = point == TapPoint::kAttended ? layer.output_bias : layer.down_bias;
+  KINGLET_TRY(const std::vector<float> matrix, rounder_.values(tensor));
+  Rows sum(before.size());
+  multiply_plain(inputs, matrix, tensor.columns(), tensor.rows(), source_->pool(), sum);
+  for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += before[i] + (bias.empty() ? 0 : bias[i % width_]);
+  return row_weights(sum, width_, source_->model().config().norm);
+}
+
 /// A matrix whose product joins the residual stream: what the stream lacks after it, with the matrix still unrounded,
-/// is what the rounded one should add. Where a norm stands between, only the inputs' difference can be made up for.
+/// is what the rounded one should add. Where a norm follows the sum (BERT) that is what the product lacks for its
+/// inputs and what the stream lacks before it; where a norm stands between, the inputs' difference alone.
 Result<void> Rounding::product(int index, TapPoint point, std::string_view kind, RoundedStore& store) {
   const std::string name = matrix_name(index, kind);
   KINGLET_TRY(const bool missing, any_missing(index, {&kind, 1}, store));
@@ -335,21 +355,29 @@ Result<void> Rounding::product(int index, TapPoint point, std::string_view kind,
   const bool first_half = point == TapPoint::kAttended, linear = linear_residual();
   const std::int64_t inputs = rounder_.tensors_of(name).front()->columns();
   const bool corrects = options_.correction != 0;
-  StageSums sums(inputs, static_cast<std::int64_t>(width_), corrects && !linear, corrects && linear);
+  const bool stream_before = target_->model().config().post_norm;
+  StageSums sums(inputs, static_cast<std::int64_t>(width_), corrects && !linear, corrects && (linear || stream_before));
   std::vector<Rows> tapped(windows_.size());
-  const std::vector<Rows>& ours = first_half ? middle_ : out_;
-  const std::vector<Rows>& theirs = first_half ? source_middle_ : source_out_;
+  const std::vector<Rows>& ours = stream_before ? (first_half ? in_ : middle_) : first_half ? middle_ : out_;
+  const std::vector<Rows>& theirs = stream_before ? (first_half ? source_in_ : source_middle_)
+                                    : first_half  ? source_middle_
+                                                  : source_out_;
   std::vector<std::vector<float>> weights(windows_.size());
   const auto prepare = [&](std::size_t w, Rows& x) {
-    if (!options_.weigh_tokens || !linear) return;
-    weights[w] = row_weights(theirs[w], width_);
-    scale_rows(weights[w], static_cast<std::size_t>(inputs), x);
+    if (linear && options_.weigh_tokens) weights[w] = row_weights(theirs[w], width_, NormKind::kRms);
+    if (!weights[w].empty()) scale_rows(weights[w], static_cast<std::size_t>(inputs), x);
   };
   if (corrects && !linear) {
     Pass reference{.bench = source_.get(), .from = &source_in_, .point = point};
     reference.tap = [&](std::size_t w, Rows& x) { tapped[w] = x; };
     if (!first_half) reference.out = &out_;
     KINGLET_CHECK(pass(index, reference));
+  }
+  const std::vector<const TensorInfo*> tensors = rounder_.tensors_of(name);
+  for (std::size_t w = 0; stream_before && corrects && options_.weigh_tokens && w < windows_.size(); ++w) {
+    if (tensors.size() > 1) break;  // a product of factors: its sum is not worth the work
+    KINGLET_TRY(weights[w], weights_of_sum(index, point, *tensors.front(), theirs[w], tapped[w]));
+    scale_rows(weights[w], static_cast<std::size_t>(inputs), tapped[w]);
   }
   Rows difference;
   Pass own{.bench = target_.get(), .from = &in_, .middle = &middle_, .point = point};

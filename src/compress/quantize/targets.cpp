@@ -57,8 +57,10 @@ void add_correction(const MomentFactor& factor, std::span<const float> lacking, 
 }
 
 Floats lacking_outputs(std::span<const float> weights, std::int64_t inputs, const InputSums& sums, ThreadPool& pool) {
-  if (!sums.input_difference.empty()) return times_transposed(weights, sums.input_difference, inputs, pool);
-  return {sums.output_difference.begin(), sums.output_difference.end()};
+  if (sums.input_difference.empty()) return {sums.output_difference.begin(), sums.output_difference.end()};
+  Floats lacking = times_transposed(weights, sums.input_difference, inputs, pool);
+  for (std::size_t i = 0; i < sums.output_difference.size(); ++i) lacking[i] += sums.output_difference[i];
+  return lacking;
 }
 
 SecondFactorSums second_factor_sums(std::span<const float> encoder, std::span<const float> rounded,

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "base/try.h"
+#include "compress/calibration/calibration_text.h"
 #include "decode/prompt.h"
 #include "kinglet/generate.h"
 #include "kinglet/layer_map.h"
@@ -196,16 +197,8 @@ Result<std::vector<double>> answer_drift(const Subject& subject, const Subject& 
 }
 
 std::vector<std::string> embedding_lines(std::string_view text) {
-  std::vector<std::string> lines;
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    std::string_view line = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
-    if (line.size() < 20) continue;  // headings and blank lines say little
-    // A long line is cut at a space: embedding models read at most a few hundred tokens.
-    if (line.size() > 400) line = line.substr(0, std::min(line.rfind(' ', 400), std::size_t{400}));
-    lines.emplace_back(line);
-  }
+  const std::vector<std::string_view> found = lines_to_embed(text, RestOfLine::kLeftAway);
+  std::vector<std::string> lines(found.begin(), found.end());
   if (lines.size() > kEmbeddingTexts) {  // spread over the whole text
     std::vector<std::string> kept;
     for (std::size_t i = 0; i < kEmbeddingTexts; ++i) kept.push_back(lines[i * lines.size() / kEmbeddingTexts]);
