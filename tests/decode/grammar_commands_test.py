@@ -99,6 +99,19 @@ class StructuredOutput(unittest.TestCase):
         self.assertEqual(len(answers), 2)
         self.assertTrue(set(answers) <= {"yes", "no", "perhaps"}, answers)
 
+    def test_masks_are_what_trying_every_token_gives(self):
+        cases = os.path.join(self.folder, "cases.jsonl")
+        with open(cases, "w", encoding="utf-8") as file:
+            for schema, data in ((SCHEMA, {"identifier": "abc", "kind": "alphabetical", "measurements": [1, 22], "confirmed": True}),
+                                 ({"items": {"oneOf": [{"pattern": "^[^\\n]*$", "maxLength": 30}, {"type": "number"}]}}, ["text", 1.5, "more"])):
+                file.write(json.dumps({"schema": schema, "tests": [{"data": data, "valid": True}]}) + "\n")
+        lines = self.kinglet("grammar", "test", self.model, "--cases", cases, "--json", "--check-every", "1").splitlines()
+        for result in map(json.loads, lines):
+            self.assertEqual(result["checked_masks"], len(result["mask_us"]))
+            self.assertGreater(result["checked_masks"], 9)
+            self.assertEqual(result["differing_tokens"], 0)
+            self.assertTrue(result["tests"][0]["accepted"])
+
     def test_two_kinds_at_once_are_a_mistake(self):
         self.kinglet("run", self.model, "x", "--regex", "a", "--choice", "a,b", status=2)
 

@@ -30,6 +30,10 @@ class PieceTokenizer final : public Tokenizer {
     eos = size() - 1;
     end_ids = {eos};
   }
+  static const PieceTokenizer& instance() {
+    static const PieceTokenizer made;
+    return made;
+  }
   std::string_view kind() const override { return "pieces"; }
   std::int32_t size() const override { return static_cast<std::int32_t>(pieces_.size()); }
   std::vector<TokenId> encode(std::string_view, EncodeOptions) const override { return {}; }
@@ -44,7 +48,7 @@ class PieceTokenizer final : public Tokenizer {
 };
 
 std::shared_ptr<const GrammarVocabulary> vocabulary() {
-  static const auto made = std::make_shared<const GrammarVocabulary>(PieceTokenizer());
+  static const auto made = std::make_shared<const GrammarVocabulary>(PieceTokenizer::instance());
   return made;
 }
 
@@ -84,28 +88,48 @@ std::vector<Grammar> samples() {
   return out;
 }
 
+/// The tokens that the matcher takes one by one, which its mask has to name.
+std::vector<TokenId> expect_exact_mask(GrammarMatcher& matcher) {
+  const std::vector<std::uint64_t> mask(matcher.mask().begin(), matcher.mask().end());
+  std::vector<TokenId> naive;
+  for (TokenId id = 0; id < PieceTokenizer::instance().size(); ++id) {
+    const bool accepted = matcher.accept(id);
+    if (accepted) naive.push_back(id), matcher.rollback(1);
+    EXPECT_EQ(accepted, (mask[static_cast<std::size_t>(id) / 64] >> (id % 64) & 1) != 0) << id;
+  }
+  const auto allowed = matcher.allowed();
+  EXPECT_EQ(naive, std::vector<TokenId>(allowed.begin(), allowed.end()));
+  return naive;
+}
+
 TEST(GrammarTest, MasksEqualTryingEveryToken) {
-  const PieceTokenizer tokenizer;
   std::mt19937 random(1);
   for (const Grammar& grammar : samples())
     for (int round = 0; round < 30; ++round) {
       GrammarMatcher matcher(grammar, vocabulary());
       for (int step = 0; step < 12; ++step) {
-        const std::vector<std::uint64_t> mask(matcher.mask().begin(), matcher.mask().end());
-        std::vector<TokenId> naive;
-        for (TokenId id = 0; id < tokenizer.size(); ++id) {
-          const bool accepted = matcher.accept(id);
-          if (accepted) naive.push_back(id), matcher.rollback(1);
-          EXPECT_EQ(accepted, (mask[static_cast<std::size_t>(id) / 64] >> (id % 64) & 1) != 0) << id;
-        }
-        const auto allowed = matcher.allowed();
-        EXPECT_EQ(naive, std::vector<TokenId>(allowed.begin(), allowed.end()));
+        const std::vector<TokenId> naive = expect_exact_mask(matcher);
         ASSERT_FALSE(naive.empty()) << "a text that cannot be completed";
         const TokenId next = naive[random() % naive.size()];
         ASSERT_TRUE(matcher.accept(next));
         if (matcher.ended()) break;
       }
     }
+}
+
+// Strings that allow every plain character and differ in the escapes that they allow.
+TEST(GrammarTest, StringsDoNotShareTheirEscapes) {
+  const Grammar grammar = schema(
+      R"({"prefixItems":[{"type":"string"},{"type":"string","pattern":"^[^\\n]*$"},{"type":"string","pattern":"^[^\\\\]*$"},{"type":"string"}],"items":false,"type":"array"})");
+  GrammarMatcher matcher(grammar, vocabulary());
+  const auto feed = [&](std::string_view text) {
+    for (const char c : text) ASSERT_TRUE(matcher.accept(static_cast<std::uint8_t>(c)));
+  };
+  feed("[\"a");
+  for (int string = 0; string < 4; ++string) {
+    expect_exact_mask(matcher);
+    if (string < 3) feed("\",\"a");
+  }
 }
 
 TEST(GrammarTest, SmallCachesChangeNothing) {
@@ -133,7 +157,7 @@ TEST(GrammarTest, RollbackReachesBehindWhatACacheForgot) {
       const auto b = small.allowed();
       ASSERT_EQ(ids, std::vector<TokenId>(b.begin(), b.end()));
       TokenId next = ids[random() % ids.size()];
-      if (next == PieceTokenizer().eos) next = ids[0];
+      if (next == PieceTokenizer::instance().eos) next = ids[0];
       ASSERT_TRUE(large.accept(next) && small.accept(next));
     }
   };

@@ -24,6 +24,7 @@ using nlohmann::ordered_json;
 struct Session {
   SchemaOptions options;
   bool cpu_time = false;
+  std::size_t check_every = 0;  ///< of the masks, which one is compared with trying every token; 0: none
   const Tokenizer& tokenizer;
   std::shared_ptr<const GrammarVocabulary> vocabulary;
 
@@ -42,6 +43,40 @@ constexpr OptionSpec kOptions[] = {
     {.name = "any-order", .kind = OptionKind::kFlag, .help = "Properties in any order"},
     {.name = "compact", .kind = OptionKind::kFlag, .help = "No white space between the tokens of JSON"},
     {.name = "cpu-time", .kind = OptionKind::kFlag, .help = "Times by the thread's own clock, not by the wall's"},
+    {.name = "check-every",
+     .kind = OptionKind::kInteger,
+     .value_name = "N",
+     .help = "Compares each N-th mask with trying every token of the vocabulary, which takes long",
+     .min = 1,
+     .max = 1 << 30},
+};
+
+/// Masks beside a matcher that never makes one and is asked for every token instead.
+class MaskCheck {
+ public:
+  MaskCheck(const Grammar& grammar, const Session& session) : naive_(grammar, session.vocabulary), session_(session) {}
+  void compare(std::span<const TokenId> before, std::span<const std::uint64_t> mask) {
+    if (session_.check_every == 0 || ++masks_ % session_.check_every != 0) return;
+    naive_.reset();
+    for (const TokenId id : before) naive_.accept(id);
+    ++checked_;
+    for (TokenId id = 0; id < session_.tokenizer.size(); ++id) {
+      const bool accepted = naive_.accept(id);
+      if (accepted) naive_.rollback(1);
+      const auto at = static_cast<std::size_t>(id);
+      if (accepted != ((mask[at / 64] >> (at % 64) & 1) != 0)) ++differing_;
+    }
+  }
+  void report(ordered_json& out) const {
+    if (session_.check_every == 0) return;
+    out["checked_masks"] = checked_;
+    out["differing_tokens"] = differing_;
+  }
+
+ private:
+  GrammarMatcher naive_;
+  const Session& session_;
+  std::size_t masks_ = 0, checked_ = 0, differing_ = 0;
 };
 
 // json.dumps(value, ensure_ascii=False): ", " and ": " between.
@@ -84,17 +119,19 @@ Result<Grammar> compile(const ordered_json& one, const SchemaOptions& options) {
   return fail(ErrorCode::kInvalidArgument, "a case has \"schema\", \"grammar\", \"regex\" or \"tags\"");
 }
 
-ordered_json run_test(GrammarMatcher& matcher, const Session& session, const std::string& text, ordered_json& mask_us) {
+ordered_json run_test(GrammarMatcher& matcher, MaskCheck& check, const Session& session, const std::string& text,
+                      ordered_json& mask_us) {
   matcher.reset();
   const auto tokens = session.tokenizer.encode(text);
+  std::size_t fed = 0;
   const auto mask = [&] {
     const double start = session.now_ms();
     const auto bits = matcher.mask();
     mask_us.push_back(1000 * (session.now_ms() - start));
+    check.compare(std::span(tokens).first(fed), bits);
     return bits;
   };
   bool accepted = true;
-  std::size_t fed = 0;
   for (const TokenId id : tokens) {
     const auto bits = mask();
     const auto at = static_cast<std::size_t>(id);
@@ -137,10 +174,11 @@ ordered_json run_case(const ordered_json& one, const Session& session, std::size
     out["error"] = grammar.error().message;
     return out;
   }
-  GrammarMatcher matcher(std::move(*grammar), session.vocabulary);
+  GrammarMatcher matcher(*grammar, session.vocabulary);
   matcher.mask();
   out["first_mask_ms"] = session.now_ms() - start;
   if (!one.contains("tests") || !one["tests"].is_array()) return out;
+  MaskCheck check(*grammar, session);
   std::vector<std::string> texts;
   for (const auto& test : one["tests"]) {
     if (!test.is_object() || !test.contains("data")) continue;
@@ -149,8 +187,9 @@ ordered_json run_case(const ordered_json& one, const Session& session, std::size
       python_json(test["data"], text);
     else
       text = test["data"].get<std::string>();
-    out["tests"].push_back(run_test(matcher, session, text, out["mask_us"]));
+    out["tests"].push_back(run_test(matcher, check, session, text, out["mask_us"]));
   }
+  check.report(out);
   if (one.contains("schema") && !session.options.any_order) find_out_of_order(one, session, texts, out["tests"]);
   return out;
 }
@@ -165,6 +204,7 @@ Result<void> run(const Arguments& arguments) {
   const Session session{
       .options = {.any_order = arguments.flag("any-order"), .compact = arguments.flag("compact")},
       .cpu_time = arguments.flag("cpu-time"),
+      .check_every = static_cast<std::size_t>(arguments.given("check-every") ? arguments.integer("check-every") : 0),
       .tokenizer = *tokenizer,
       .vocabulary = std::make_shared<const GrammarVocabulary>(*tokenizer),
   };

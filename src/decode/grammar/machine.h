@@ -104,12 +104,19 @@ class CharTerminal final : public Terminal {
   // Of JSON strings. Plain characters are those that stand in one as they are.
   /// Between two characters of the text.
   bool inside(NodeState state) const;
+  /// How many characters, whatever they are, may still follow within the string, up to `longest`; 0: not such a state.
+  std::uint64_t any_characters(NodeState state, std::uint64_t longest) const;
   /// How many plain characters may still follow where any may; 0: not such a state.
   std::uint64_t plain_characters(NodeState state) const;
   /// A state with the same allowed tokens, if none has more than `longest` characters.
   NodeState canonical(NodeState state, std::uint64_t longest) const;
-  /// Sets the bits of the tokens of `plain` (all of them plain) that may follow.
-  void allow_plain(NodeState state, const Trie& plain, std::span<std::uint64_t> bits) const;
+  struct Place {
+    const CharTerminal* string;
+    NodeState state;
+  };
+  static constexpr std::size_t kMostPlaces = 16;
+  /// Sets the bits of the tokens of `plain` (all of them plain) that may follow in one of at most kMostPlaces places.
+  static void allow_plain(std::span<const Place> places, const Trie& plain, std::span<std::uint64_t> bits);
 
   bool empty() const { return empty_; }
 
@@ -120,8 +127,9 @@ class CharTerminal final : public Terminal {
   };
   Parts unpack(NodeState state) const { return {static_cast<std::int32_t>(state.a % states_), state.a / states_}; }
   void find_shortcuts();
-  std::vector<std::uint64_t> steps_to_refusal(std::span<const std::size_t> classes) const;
+  std::vector<std::uint16_t> steps_to_refusal(std::span<const std::size_t> classes, bool or_to_open) const;
   bool swallows(Parts parts, const TrieNode& node) const;
+  bool read_plain(Parts& at, std::uint32_t code, std::size_t& wide) const;
   bool read(Parts parts, std::uint32_t code, NodeState& next) const;
   bool fits(std::int32_t d, std::uint64_t count) const;
   bool any_fits(Parts parts, std::uint32_t lo, std::uint32_t hi) const;
@@ -132,12 +140,20 @@ class CharTerminal final : public Terminal {
   Mode mode_;
   std::uint64_t min_, max_, states_;
   std::vector<std::uint64_t> shortest_, longest_;  ///< characters to an accepting state, where lengths are bounded
-  /// Fewest characters that may not follow in a row: of all plain ones, all but those of kRareGroup, all of ASCII but
-  /// those. kNoLimit: whatever they are, they may.
-  std::vector<std::uint64_t> refusal_, common_refusal_, ascii_refusal_;
-  std::vector<std::uint32_t> loops_;  ///< groups of characters that lead back to the state itself
-  std::uint64_t farthest_ = 0;        ///< the largest of shortest_
-  bool endless_ = true;               ///< every text can go on for ever
+  /// What is known of a state. Distances are the fewest characters that may not follow in a row: of any, of plain ones,
+  /// of those but for kRareGroup, of those of ASCII, of those of usual_; kFar: more than a token has.
+  struct Shortcuts {
+    std::uint32_t loops = 0;  ///< groups of characters that lead back to the state itself
+    std::uint32_t some = 0;   ///< groups of which some character may follow
+    bool ends = false;        ///< bounded lengths: the text may end here and wherever any characters lead
+    std::uint16_t any = kFar, plain = kFar, common = kFar, ascii = kFar, usual = kFar;
+  };
+  static constexpr std::uint16_t kFar = 0xFFFF;
+  std::vector<Shortcuts> shortcuts_;
+  std::uint32_t always_ = 0;    ///< groups of which no state refuses a character
+  std::uint32_t usual_ = 0;     ///< groups of which most states refuse none
+  std::uint64_t farthest_ = 0;  ///< the largest of shortest_
+  bool endless_ = true;         ///< every text can go on for ever
   bool empty_ = false;
 };
 

@@ -6,9 +6,6 @@
 namespace kinglet::grammar {
 namespace {
 
-/// A mask is put together from those of its strings where they are so few different ones.
-constexpr std::size_t kMostStrings = 16;
-
 void set_bit(std::vector<std::uint64_t>& bits, TokenId id, bool value = true) {
   const std::uint64_t bit = std::uint64_t{1} << (id % 64);
   std::uint64_t& word = bits[static_cast<std::size_t>(id) / 64];
@@ -36,17 +33,22 @@ void Runner::walk_states(const Trie& trie, StateId state, Bits& bits) {
   StateId path[TokenTrie::kLongestToken + 2];
   path[0] = state;
   walk(trie, bits, [&](const TrieNode& node) {
-    return (path[node.depth + 1] = space_.step(path[node.depth], node.byte)) != kDead;
+    return (path[node.depth + 1] = space_.step(path[node.depth], static_cast<std::uint8_t>(node.symbol))) != kDead;
+  });
+}
+
+void Runner::walk_inner(const CharTerminal::Place& place, Bits& bits) const {
+  NodeState path[TokenTrie::kLongestToken + 2];
+  path[0] = place.state;
+  walk(trie_.inner(), bits, [&](const TrieNode& node) {
+    return place.string->step(path[node.depth], static_cast<std::uint8_t>(node.symbol), path[node.depth + 1]);
   });
 }
 
 // What stays within a string is the string's alone, whoever called it.
-const Runner::Bits& Runner::string_mask(const Frame& frame, const CharTerminal& string) {
-  const std::uint64_t plain = string.plain_characters(frame.state);
-  const bool free = plain == CharTerminal::kNoLimit;  // all such strings are alike
-  const StringKey key = free ? StringKey{~NodeId{0}, {}} : StringKey{frame.node, {frame.state.a, frame.state.b}};
-  const auto [place, fresh] = string_masks_.try_emplace(key);
-  Bits& bits = place->second;
+const Runner::Bits& Runner::string_mask(const StringKey& key, const CharTerminal::Place& place, std::uint64_t plain) {
+  const auto [entry, fresh] = string_masks_.try_emplace(key);
+  Bits& bits = entry->second;
   if (!fresh) return bits;
   if (plain > 0) {
     const auto words = trie_.plain(plain);
@@ -55,38 +57,58 @@ const Runner::Bits& Runner::string_mask(const Frame& frame, const CharTerminal& 
       if (length <= plain) set_bit(bits, id);
   } else {
     bits.assign(trie_.words(), 0);
-    string.allow_plain(frame.state, trie_.plain(), bits);
+    CharTerminal::allow_plain(std::span(&place, 1), trie_.plain(), bits);
   }
-  NodeState path[TokenTrie::kLongestToken + 2];
-  path[0] = frame.state;
-  walk(trie_.inner(), bits,
-       [&](const TrieNode& node) { return string.step(path[node.depth], node.byte, path[node.depth + 1]); });
+  walk_inner(place, bits);
   mask_bytes_ += bits.size() * 8 + 96;
   return bits;
 }
 
-void Runner::fill(StateId state, Bits& bits) {
-  strings_.clear(), others_.clear(), keys_.clear();
-  for (const std::uint32_t top : space_.tops(state)) {
-    const Frame& frame = space_.frame(top);
-    const CharTerminal* string = space_.terminal(top).json_string();
-    if (string == nullptr || !string->inside(frame.state)) {
-      others_.push_back(top);
-      continue;
-    }
-    strings_.push_back(top);
-    keys_.insert({frame.node, {frame.state.a, frame.state.b}});
-  }
-  bits.assign(trie_.words(), 0);
-  if (strings_.empty() || keys_.size() > kMostStrings) {
-    walk_states(trie_.all(), state, bits);
-    return;
-  }
+// The tokens that stay within one of strings_. Of those that take any characters, the one that takes most of them
+// allows what the others do, and if it takes as many as a token has, it allows what any string does.
+bool Runner::fill_strings(Bits& bits) {
+  std::map<StringKey, const CharTerminal*> keys;
+  CharTerminal::Place free{nullptr, {}};
+  std::uint64_t most = 0;
   for (const std::uint32_t top : strings_) {
     const Frame& frame = space_.frame(top);
-    if (keys_.erase({frame.node, {frame.state.a, frame.state.b}}) == 0) continue;
-    const Bits& one = string_mask(frame, *space_.terminal(top).json_string());
+    const CharTerminal* string = space_.terminal(top).json_string();
+    const std::uint64_t characters = string->any_characters(frame.state, trie_.longest());
+    if (characters > most) most = characters, free = {string, frame.state};
+    if (most == trie_.longest()) break;
+    const NodeState alike = string->canonical(frame.state, trie_.longest());
+    if (characters == 0) keys.emplace(StringKey{frame.node, {alike.a, alike.b}}, string);
+  }
+  if (most == trie_.longest()) keys.clear();
+  if (keys.size() > CharTerminal::kMostPlaces) return false;
+  const auto add = [&](const Bits& one) {
     for (std::size_t word = 0; word < bits.size(); ++word) bits[word] |= one[word];
+  };
+  if (most > 0) add(string_mask({~NodeId{0}, {most, 0}}, free, most));
+  std::vector<CharTerminal::Place> places;
+  for (const auto& [key, string] : keys) {
+    const CharTerminal::Place place{string, {key.second.first, key.second.second}};
+    const std::uint64_t plain = string->plain_characters(place.state);
+    if (plain > 0 || keys.size() == 1)
+      add(string_mask(key, place, plain));
+    else
+      places.push_back(place);
+  }
+  if (!places.empty()) CharTerminal::allow_plain(places, trie_.plain(), bits);
+  for (const auto& place : places) walk_inner(place, bits);
+  return true;
+}
+
+void Runner::fill(StateId state, Bits& bits) {
+  strings_.clear(), others_.clear();
+  for (const std::uint32_t top : space_.tops(state)) {
+    const CharTerminal* string = space_.terminal(top).json_string();
+    (string != nullptr && string->inside(space_.frame(top).state) ? strings_ : others_).push_back(top);
+  }
+  bits.assign(trie_.words(), 0);
+  if (strings_.empty() || !fill_strings(bits)) {
+    walk_states(trie_.all(), state, bits);
+    return;
   }
   if (others_.empty()) {
     walk_states(trie_.leaving(), state, bits);

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -44,7 +43,10 @@ class Runner {
   Mask& current();
   Mask& mask_of(StateId state);
   void fill(StateId state, Bits& bits);
-  const Bits& string_mask(const Frame& frame, const CharTerminal& string);
+  using StringKey = std::pair<NodeId, std::pair<std::uint64_t, std::uint64_t>>;
+  const Bits& string_mask(const StringKey& key, const CharTerminal::Place& place, std::uint64_t plain);
+  bool fill_strings(Bits& bits);
+  void walk_inner(const CharTerminal::Place& place, Bits& bits) const;
   void recheck_uncommon(StateId state, Bits& bits);
   template <typename Step>
   static void walk(const Trie& trie, Bits& bits, Step step);
@@ -60,10 +62,8 @@ class Runner {
   std::vector<StateId> history_;  ///< states before each of taken_
   static constexpr StateId kForgotten = -1;
   std::unordered_map<StateId, Mask> masks_;
-  using StringKey = std::pair<NodeId, std::pair<std::uint64_t, std::uint64_t>>;
   std::map<StringKey, Bits> string_masks_;  ///< the tokens that stay within a string
   std::vector<std::uint32_t> strings_, others_;
-  std::set<StringKey> keys_;
   Mask end_mask_;
   std::size_t mask_bytes_ = 0, most_bytes_;
 };

@@ -34,9 +34,9 @@ InString within_string(std::string_view text) {
   return InString::kStays;
 }
 
-std::array<std::uint8_t, 256> make_groups() {
-  std::array<std::uint8_t, 256> groups{};  // kWideGroup
-  for (unsigned byte = 0; byte < 128; ++byte) groups[byte] = kRareGroup;
+std::array<std::uint8_t, 128> make_groups() {
+  std::array<std::uint8_t, 128> groups{};
+  groups.fill(kRareGroup);
   std::uint8_t next = 2;
   for (const std::string_view group : {"0123456789",
                                        "abcdef",
@@ -74,11 +74,13 @@ std::array<std::uint8_t, 256> make_groups() {
   return groups;
 }
 
-Trie build(std::vector<std::pair<std::string_view, TokenId>> words) {
+/// `symbols` of a word are those of the nodes on its path.
+template <typename Symbols>
+Trie build(std::vector<std::pair<std::string_view, TokenId>> words, Symbols symbols) {
   std::sort(words.begin(), words.end());
   Trie trie;
   std::vector<std::uint32_t> path;
-  std::string_view before;
+  std::vector<std::uint32_t> word, before;
   const auto close = [&](std::size_t depth) {
     while (path.size() > depth) {
       const TrieNode node = trie.nodes[path.back()];
@@ -86,35 +88,75 @@ Trie build(std::vector<std::pair<std::string_view, TokenId>> words) {
       path.pop_back();
       if (path.empty()) continue;
       TrieNode& above = trie.nodes[path.back()];
-      above.below |= node.below | 1u << character_group(node.byte);
-      above.height = std::max<std::uint8_t>(above.height, static_cast<std::uint8_t>(node.height + 1));
+      above.below |= node.below | 1u << character_group(node.symbol);
+      above.height = std::max<std::uint32_t>(above.height, node.height + 1);
     }
   };
-  for (const auto& [word, id] : words) {
+  for (const auto& [text, id] : words) {
+    symbols(text, word);
     const auto common = static_cast<std::size_t>(
         std::mismatch(word.begin(), word.end(), before.begin(), before.end()).first - word.begin());
     close(common);
-    const bool separator = word.find("\xE2\x80\xA8") != word.npos || word.find("\xE2\x80\xA9") != word.npos;
+    const auto first = static_cast<std::uint32_t>(trie.tokens.size());
     for (std::size_t k = common; k < word.size(); ++k) {
+      if (k == 0 && word[k] >= 0x80) trie.wide_roots.push_back(static_cast<std::uint32_t>(trie.nodes.size()));
       path.push_back(static_cast<std::uint32_t>(trie.nodes.size()));
-      trie.nodes.push_back({0, static_cast<std::uint32_t>(trie.tokens.size()), 0, static_cast<std::uint8_t>(word[k]),
-                            static_cast<std::uint8_t>(k), 0});
+      trie.nodes.push_back({.end = 0,
+                            .first_token = first,
+                            .height = 0,
+                            .below = 0,
+                            .symbol = word[k],
+                            .depth = static_cast<std::uint32_t>(k)});
     }
-    if (separator)
-      for (const std::uint32_t node : path) trie.nodes[node].below |= 1u << kRareGroup;
     trie.tokens.push_back(id);
-    before = word;
+    std::swap(before, word);
   }
   close(0);
   trie.nodes.push_back({0, static_cast<std::uint32_t>(trie.tokens.size()), 0, 0, 0, 0});
   return trie;
 }
 
+Trie build_of_bytes(std::vector<std::pair<std::string_view, TokenId>> words) {
+  return build(std::move(words), [](std::string_view text, std::vector<std::uint32_t>& out) {
+    out.clear();
+    for (const char c : text) out.push_back(static_cast<std::uint8_t>(c));
+  });
+}
+
+// Bytes in order are code points in order.
+Trie build_of_characters(std::vector<std::pair<std::string_view, TokenId>> words) {
+  return build(std::move(words), [](std::string_view text, std::vector<std::uint32_t>& out) {
+    out.clear();
+    for (std::size_t i = 0; i < text.size(); ++i) {
+      const auto byte = static_cast<std::uint8_t>(text[i]);
+      if ((byte & 0xC0) == 0x80)
+        out.back() = out.back() << 6 | (byte & 0x3Fu);
+      else
+        out.push_back(byte < 0x80 ? byte : byte < 0xE0 ? byte & 0x1Fu : byte < 0xF0 ? byte & 0x0Fu : byte & 0x07u);
+    }
+  });
+}
+
+constexpr std::pair<std::uint32_t, std::uint32_t> kWideSpaces[] = {{0xA0, 0xA0},     {0x1680, 0x1680}, {0x2000, 0x200A},
+                                                                   {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F},
+                                                                   {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
+
 }  // namespace
 
-unsigned character_group(std::uint8_t byte) {
-  static const std::array<std::uint8_t, 256> groups = make_groups();
-  return groups[byte];
+std::span<const std::pair<std::uint32_t, std::uint32_t>> wide_spaces() { return kWideSpaces; }
+
+unsigned character_group(std::uint32_t code) {
+  static const std::array<std::uint8_t, 128> groups = make_groups();
+  if (code < groups.size()) return groups[code];
+  for (const auto& [first, last] : kWideSpaces)
+    if (code >= first && code <= last) return kRareGroup;
+  return kWideGroup;
+}
+
+std::size_t Trie::root_from(std::uint32_t code) const {
+  const auto at = std::lower_bound(wide_roots.begin(), wide_roots.end(), code,
+                                   [&](std::uint32_t node, std::uint32_t c) { return nodes[node].symbol < c; });
+  return at == wide_roots.end() ? nodes.size() - 1 : *at;
 }
 
 TokenTrie::TokenTrie(const Tokenizer& tokenizer) {
@@ -127,7 +169,7 @@ TokenTrie::TokenTrie(const Tokenizer& tokenizer) {
   };
   for (TokenId id = 0; id < size; ++id) {
     offsets_.push_back(static_cast<std::uint32_t>(text_.size()));
-    if (tokenizer.is_control(id) || tokenizer.is_end(id)) continue;
+    if (tokenizer.is_control(id) || tokenizer.is_end(id) || id >= kMostTokens) continue;
     const std::string_view piece = tokenizer.piece(id);
     if (piece.empty() || piece.size() > kLongestToken) continue;
     text_.insert(text_.end(), piece.begin(), piece.end());
@@ -147,10 +189,10 @@ TokenTrie::TokenTrie(const Tokenizer& tokenizer) {
     if (length > kLengths) long_plain_.emplace_back(length, id);
   }
   offsets_.push_back(static_cast<std::uint32_t>(text_.size()));
-  all_ = build(std::move(all));
-  plain_trie_ = build(std::move(plain));
-  inner_ = build(std::move(inner));
-  leaving_ = build(std::move(leaving));
+  all_ = build_of_bytes(std::move(all));
+  plain_trie_ = build_of_characters(std::move(plain));
+  inner_ = build_of_bytes(std::move(inner));
+  leaving_ = build_of_bytes(std::move(leaving));
   for (const TokenId id : tokenizer.end_ids)
     if (id >= 0 && id < size) end_ids_.push_back(id);
   std::sort(end_ids_.begin(), end_ids_.end());

@@ -13,32 +13,40 @@
 namespace kinglet::grammar {
 
 struct TrieNode {
-  std::uint32_t end;          ///< index behind the subtree
-  std::uint32_t first_token;  ///< its tokens: up to the next node's first_token
-  std::uint32_t below;        ///< the groups of the bytes below, as character_group() has them
-  std::uint8_t byte, depth;   ///< depth of its byte: 0 for a token's first
-  std::uint8_t height;        ///< most bytes below
+  std::uint32_t end;               ///< index behind the subtree
+  std::uint32_t first_token : 24;  ///< its tokens: up to the next node's first_token
+  std::uint32_t height : 8;        ///< most symbols below
+  std::uint32_t below;        ///< of a trie of characters: the groups of those below, as character_group() has them
+  std::uint32_t symbol : 24;  ///< a byte, or a code point
+  std::uint32_t depth : 8;    ///< of its symbol: 0 for a token's first
 };
 
-/// Bytes that patterns of strings tend to treat alike, in 32 groups. All of 128 and above are one; kRareGroup has what
-/// is rare in tokens, with the separators U+2028 and U+2029 (which "." leaves out) for texts that hold them.
-unsigned character_group(std::uint8_t byte);
+/// Characters that patterns of strings tend to treat alike, in 32 groups. All from U+0080 on are one but for white
+/// space (which `\s` takes, and whose U+2028 and U+2029 `.` leaves out): that is in kRareGroup, as is what is rare in
+/// tokens.
+unsigned character_group(std::uint32_t code);
 inline constexpr unsigned kWideGroup = 0, kRareGroup = 1;
+/// White space from U+0080 on, as ECMA-262 has it: first and last code points.
+std::span<const std::pair<std::uint32_t, std::uint32_t>> wide_spaces();
 
 struct Trie {
   std::vector<TrieNode> nodes;  ///< one more at the end
   std::vector<TokenId> tokens;
+  std::vector<std::uint32_t> wide_roots;  ///< nodes of depth 0 beyond ASCII, of which there are very many
+  /// The first node of depth 0 from `code` on; `code` is beyond ASCII.
+  std::size_t root_from(std::uint32_t code) const;
 };
 
 class TokenTrie {
  public:
   static constexpr std::size_t kLongestToken = 255;  ///< bytes; longer tokens are never allowed
   static constexpr std::size_t kLengths = 64;
+  static constexpr TokenId kMostTokens = 1 << 24;  ///< tokens from here on are never allowed
   explicit TokenTrie(const Tokenizer& tokenizer);
 
   std::size_t words() const { return words_; }
   const Trie& all() const { return all_; }
-  /// The plain ones.
+  /// The plain ones, by characters; the other tries are by bytes.
   const Trie& plain() const { return plain_trie_; }
   /// Of the others those that do not leave a string: escapes, and parts of characters.
   const Trie& inner() const { return inner_; }
