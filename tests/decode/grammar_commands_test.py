@@ -103,7 +103,7 @@ class StructuredOutput(unittest.TestCase):
         cases = os.path.join(self.folder, "cases.jsonl")
         with open(cases, "w", encoding="utf-8") as file:
             for schema, data in ((SCHEMA, {"identifier": "abc", "kind": "alphabetical", "measurements": [1, 22], "confirmed": True}),
-                                 ({"items": {"oneOf": [{"pattern": "^[^\\n]*$", "maxLength": 30}, {"type": "number"}]}}, ["text", 1.5, "more"])):
+                                 ({"items": {"anyOf": [{"pattern": "^[^\\n]*$", "maxLength": 30}, {"type": "number"}]}}, ["text", 1.5, "more"])):
                 file.write(json.dumps({"schema": schema, "tests": [{"data": data, "valid": True}]}) + "\n")
         lines = self.kinglet("grammar", "test", self.model, "--cases", cases, "--json", "--check-every", "1").splitlines()
         for result in map(json.loads, lines):
