@@ -74,10 +74,11 @@ std::array<std::uint8_t, 128> make_groups() {
   return groups;
 }
 
+using Words = std::vector<std::pair<std::string_view, TokenId>>;  ///< ascending
+
 /// `symbols` of a word are those of the nodes on its path.
 template <typename Symbols>
-Trie build(std::vector<std::pair<std::string_view, TokenId>> words, Symbols symbols) {
-  std::sort(words.begin(), words.end());
+Trie build(const Words& words, Symbols symbols) {
   Trie trie;
   std::vector<std::uint32_t> path;
   std::vector<std::uint32_t> word, before;
@@ -116,16 +117,16 @@ Trie build(std::vector<std::pair<std::string_view, TokenId>> words, Symbols symb
   return trie;
 }
 
-Trie build_of_bytes(std::vector<std::pair<std::string_view, TokenId>> words) {
-  return build(std::move(words), [](std::string_view text, std::vector<std::uint32_t>& out) {
+Trie build_of_bytes(const Words& words) {
+  return build(words, [](std::string_view text, std::vector<std::uint32_t>& out) {
     out.clear();
     for (const char c : text) out.push_back(static_cast<std::uint8_t>(c));
   });
 }
 
 // Bytes in order are code points in order.
-Trie build_of_characters(std::vector<std::pair<std::string_view, TokenId>> words) {
-  return build(std::move(words), [](std::string_view text, std::vector<std::uint32_t>& out) {
+Trie build_of_characters(const Words& words) {
+  return build(words, [](std::string_view text, std::vector<std::uint32_t>& out) {
     out.clear();
     for (std::size_t i = 0; i < text.size(); ++i) {
       const auto byte = static_cast<std::uint8_t>(text[i]);
@@ -163,10 +164,7 @@ TokenTrie::TokenTrie(const Tokenizer& tokenizer) {
   const TokenId size = tokenizer.size();
   words_ = (static_cast<std::size_t>(size) + 63) / 64;
   plain_.assign(words_ * (kLengths + 2), 0);
-  std::vector<std::pair<std::string_view, TokenId>> all, plain, inner, leaving;
-  const auto set = [&](std::size_t row, TokenId id) {
-    plain_[row * words_ + static_cast<std::size_t>(id) / 64] |= std::uint64_t{1} << (id % 64);
-  };
+  Words all, plain, inner, leaving;
   for (TokenId id = 0; id < size; ++id) {
     offsets_.push_back(static_cast<std::uint32_t>(text_.size()));
     if (tokenizer.is_control(id) || tokenizer.is_end(id) || id >= kMostTokens) continue;
@@ -176,26 +174,38 @@ TokenTrie::TokenTrie(const Tokenizer& tokenizer) {
     all.emplace_back(piece, id);
     longest_ = std::max<std::uint64_t>(longest_, piece.size());
     if (piece.size() > kCommonBytes) uncommon_.push_back(id);
-    const std::uint64_t length = plain_length(piece);
-    if (length == 0) {
-      if (const InString kind = within_string(piece); kind != InString::kNever)
-        (kind == InString::kStays ? inner : leaving).emplace_back(piece, id);
-      continue;
-    }
-    plain.emplace_back(piece, id);
-    longest_plain_ = std::max(longest_plain_, length);
-    for (std::size_t row = length; row <= kLengths; ++row) set(row, id);
-    set(kLengths + 1, id);
-    if (length > kLengths) long_plain_.emplace_back(length, id);
   }
   offsets_.push_back(static_cast<std::uint32_t>(text_.size()));
-  all_ = build_of_bytes(std::move(all));
-  plain_trie_ = build_of_characters(std::move(plain));
-  inner_ = build_of_bytes(std::move(inner));
-  leaving_ = build_of_bytes(std::move(leaving));
+  std::sort(all.begin(), all.end());
+  for (const auto& [piece, id] : all) {
+    const std::uint64_t length = plain_length(piece);
+    if (length > 0) {
+      plain.emplace_back(piece, id);
+      add_plain(length, id);
+    } else if (const InString kind = within_string(piece); kind != InString::kNever) {
+      (kind == InString::kStays ? inner : leaving).emplace_back(piece, id);
+    }
+  }
+  for (std::size_t at = words_; at < words_ * (kLengths + 1); ++at) plain_[at] |= plain_[at - words_];
+  all_ = build_of_bytes(all);
+  plain_trie_ = build_of_characters(plain);
+  inner_ = build_of_bytes(inner);
+  leaving_ = build_of_bytes(leaving);
   for (const TokenId id : tokenizer.end_ids)
     if (id >= 0 && id < size) end_ids_.push_back(id);
   std::sort(end_ids_.begin(), end_ids_.end());
+}
+
+void TokenTrie::add_plain(std::uint64_t length, TokenId id) {
+  const auto set = [&](std::size_t row) {
+    plain_[row * words_ + static_cast<std::size_t>(id) / 64] |= std::uint64_t{1} << (id % 64);
+  };
+  longest_plain_ = std::max(longest_plain_, length);
+  set(kLengths + 1);
+  if (length <= kLengths)
+    set(static_cast<std::size_t>(length));
+  else
+    long_plain_.emplace_back(length, id);
 }
 
 std::span<const std::uint64_t> TokenTrie::plain(std::uint64_t characters) const {

@@ -67,6 +67,8 @@ class TokenTrie {
   bool is_end(TokenId id) const;
 
  private:
+  void add_plain(std::uint64_t length, TokenId id);
+
   std::size_t words_ = 0;
   std::uint64_t longest_plain_ = 0, longest_ = 0;
   std::vector<TokenId> uncommon_;
