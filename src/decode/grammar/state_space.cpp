@@ -7,7 +7,7 @@ namespace kinglet::grammar {
 namespace {
 
 // A text nested deeper is not allowed; a state of more stacks or steps is given up as dead.
-constexpr std::size_t kMostDepth = 512, kMostStacks = 20'000, kMostWork = 500'000;
+constexpr std::size_t kMostDepth = 512, kMostStacks = 20'000;
 
 /// Both halves of a product, so that every bit of `h` and `x` reaches every bit of what comes out.
 std::uint64_t mix(std::uint64_t h, std::uint64_t x) {
@@ -117,7 +117,7 @@ void StateSpace::spread() {
   while (!tasks_.empty()) {
     const Task task = tasks_.back();
     tasks_.pop_back();
-    if (++work > kMostWork || tops_.size() > kMostStacks) {
+    if (++work > most_work || tops_.size() > kMostStacks) {
       overflow_ = true;
       tasks_.clear();
       break;
@@ -138,7 +138,7 @@ void StateSpace::spread() {
         after_.clear();
         const bool last = node.caller->edges(edge.target, after_) && after_.empty();
         work += 1 + after_.size();
-        if (work > kMostWork) break;
+        if (work > most_work) break;
         const std::uint32_t parent = last ? task.parent : frame_of({task.parent, task.node, edge.target});
         tasks_.push_back({parent, edge.callee, {}, true});
       }

@@ -45,6 +45,8 @@ class FrameSet {
 /// Sets of stacks. State 0 is the empty set.
 class StateSpace {
  public:
+  static constexpr std::size_t kMostWork = 500'000;  ///< moves of one step; a state that needs more is given up as dead
+  static inline std::size_t most_work = kMostWork;   ///< less only where many grammars are tried, as in fuzzing
   explicit StateSpace(std::shared_ptr<const Machine> machine);
   StateSpace(const StateSpace&) = delete;
   StateSpace& operator=(const StateSpace&) = delete;
