@@ -73,12 +73,13 @@ struct Rounded {
 
 Rounded round(const BlockType& type, const std::vector<float>& targets, int inputs, const std::vector<float>& moment,
               const CompensateOptions& options, ThreadPool& pool) {
-  const auto factor = factorise(moment, inputs);
-  EXPECT_TRUE(factor);
+  OrderedMoments moments(moment, inputs);
   const auto rows = static_cast<std::int64_t>(targets.size()) / inputs;
   Rounded rounded;
   rounded.bytes.resize(static_cast<std::size_t>(rows) * type.row_bytes(static_cast<std::uint64_t>(inputs)));
-  rounded.report = round_compensated(type, targets, rows, inputs, moment, *factor, options, pool, rounded.bytes.data());
+  const auto report = round_compensated(type, targets, rows, moments, options, pool, rounded.bytes.data());
+  EXPECT_TRUE(report);
+  rounded.report = *report;
   return rounded;
 }
 
@@ -109,7 +110,7 @@ TEST(Factor, GivesTheMatrixBack) {
   const int n = 48;
   ThreadPool pool(1);
   const std::vector<float> moment = damped_moment(correlated_rows(200, n, 3), n, pool);
-  const auto factor = factorise(moment, n);
+  const auto factor = factorise(moment, n, pool);
   ASSERT_TRUE(factor);
   const auto u = [&](int i, int k) { return i == k ? 1.0 : i < k ? double(factor->column(k)[i]) : 0.0; };
   for (int i = 0; i < n; ++i) {
@@ -125,7 +126,7 @@ TEST(Factor, SolvesAndRefuses) {
   const int n = 32;
   ThreadPool pool(1);
   std::vector<float> moment = damped_moment(correlated_rows(200, n, 4), n, pool);
-  const auto factor = factorise(moment, n);
+  const auto factor = factorise(moment, n, pool);
   ASSERT_TRUE(factor);
   const std::vector<float> z = gaussian(n * kRoundingLanes, 5);
   std::vector<float> r(z.size());
@@ -141,9 +142,60 @@ TEST(Factor, SolvesAndRefuses) {
   solve(*factor, r.data());
   for (std::size_t i = 0; i < z.size(); ++i) EXPECT_NEAR(r[i], z[i], 2e-3);
   moment[5 * n + 5] = -1;
-  const auto refused = factorise(moment, n);
+  const auto refused = factorise(moment, n, pool);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument);
+}
+
+TEST(Factor, IsThatOfTheRowByRowSumsForAnyThreads) {
+  // Panels of 32, a last one that is not full, and products longer than a piece.
+  for (const int n : {5, 32, 33, 70, 580}) {
+    ThreadPool one(1), three(3);
+    const std::vector<float> moment = damped_moment(correlated_rows(2 * n, n, 15), n, one);
+    const auto at = [&](int i, int j) { return moment[static_cast<std::size_t>((n - 1 - i) * n + n - 1 - j)]; };
+    std::vector<double> lower(static_cast<std::size_t>(n * n));
+    const auto factor = factorise(moment, n, one), again = factorise(moment, n, three);
+    ASSERT_TRUE(factor && again);
+    EXPECT_EQ(factor->triangle, again->triangle);
+    EXPECT_EQ(factor->pivots, again->pivots);
+    for (int i = 0; i < n; ++i) {
+      for (int j = 0; j <= i; ++j) {
+        double sums[8] = {};
+        for (int k = 0; k < j; ++k)
+          sums[k % 8] += lower[static_cast<std::size_t>(i * n + k)] * lower[static_cast<std::size_t>(j * n + k)];
+        const double rest =
+            at(i, j) - (((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7])));
+        lower[static_cast<std::size_t>(i * n + j)] =
+            j < i ? rest / lower[static_cast<std::size_t>(j * n + j)] : std::sqrt(rest);
+      }
+    }
+    for (int k = 0; k < n; ++k) {
+      const double pivot = lower[static_cast<std::size_t>((n - 1 - k) * n + n - 1 - k)];
+      EXPECT_EQ(factor->pivots[static_cast<std::size_t>(k)], static_cast<float>(pivot * pivot));
+      for (int i = 0; i < k; ++i)
+        ASSERT_EQ(factor->column(k)[i],
+                  static_cast<float>(lower[static_cast<std::size_t>((n - 1 - i) * n + n - 1 - k)] / pivot))
+            << n << " " << k << " " << i;
+    }
+  }
+}
+
+TEST(Factor, OrdersGoAndComeBack) {
+  const int n = 64;
+  ThreadPool pool(1);
+  const std::vector<float> moment = damped_moment(correlated_rows(200, n, 16), n, pool);
+  OrderedMoments moments(moment, n);
+  moments.damp(0.1);
+  const std::vector<float> damped(moments.moment(InputOrder::kNatural).begin(),
+                                  moments.moment(InputOrder::kNatural).end());
+  EXPECT_GT(damped[0], moment[0]);
+  const auto turned = moments.moment(InputOrder::kTrellis);
+  // Coding order takes each fourth input first.
+  EXPECT_EQ(turned[static_cast<std::size_t>(1 * n + 34)], damped[static_cast<std::size_t>(4 * n + 40)]);
+  const auto natural = moments.moment(InputOrder::kNatural);
+  EXPECT_TRUE(std::equal(natural.begin(), natural.end(), damped.begin(), damped.end()));
+  moments.moment(InputOrder::kTrellis);
+  EXPECT_EQ(moments.undamped(), moment);
 }
 
 TEST(Compensate, BeatsPlainRoundingForEveryType) {
@@ -157,8 +209,8 @@ TEST(Compensate, BeatsPlainRoundingForEveryType) {
     std::vector<std::byte> plain(rows * type->row_bytes(inputs));
     type->encode(targets.data(), targets.size() / static_cast<std::size_t>(type->block_values), nullptr, plain.data());
     const double plain_cost = cost(*type, plain, targets, moment, inputs);
-    const Rounded first = round(*type, targets, inputs, moment, {.sweeps = 0}, pool);
-    const Rounded swept = round(*type, targets, inputs, moment, {.sweeps = 2}, pool);
+    const Rounded first = round(*type, targets, inputs, moment, {.sweeps = 0, .report_errors = true}, pool);
+    const Rounded swept = round(*type, targets, inputs, moment, {.sweeps = 2, .report_errors = true}, pool);
     EXPECT_LT(cost(*type, first.bytes, targets, moment, inputs), 0.7 * plain_cost) << type->name;
     EXPECT_LT(cost(*type, swept.bytes, targets, moment, inputs), cost(*type, first.bytes, targets, moment, inputs))
         << type->name;

@@ -65,6 +65,11 @@ void MomentSum::add(std::span<const float> x, std::span<const float> y, ThreadPo
   });
 }
 
+std::vector<float> MomentSum::take() {
+  left_rows_ = right_rows_ = tiles_ = {};
+  return std::move(sum_);
+}
+
 void MomentSum::add_strip(std::int64_t first, std::int64_t rows, bool symmetric, std::vector<float>& part) {
   const std::int64_t count = std::min(kStrip, left_ - first);
   const std::int64_t outputs = symmetric ? first + count : right_;

@@ -19,6 +19,8 @@ class MomentSum {
   void add(std::span<const float> x, std::span<const float> y, ThreadPool& pool);
   std::vector<float>& sum() { return sum_; }
   const std::vector<float>& sum() const { return sum_; }
+  /// The sum, moved out; what adding needed is freed.
+  std::vector<float> take();
 
  private:
   void add_strip(std::int64_t first, std::int64_t rows, bool symmetric, std::vector<float>& part);

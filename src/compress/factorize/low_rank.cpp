@@ -53,7 +53,7 @@ Result<Doubles> turned_product(const LowRankProblem& problem, const Doubles& wei
   const auto n = static_cast<std::size_t>(problem.inputs);
   if (problem.moment.empty()) return transposed(weights, n);
   Doubles root(n * n);  // L^T
-  KINGLET_TRY(const MomentFactor factor, factorise(damped_moments(problem), problem.inputs));
+  KINGLET_TRY(const MomentFactor factor, factorise(damped_moments(problem), problem.inputs, pool));
   for (std::size_t k = 0; k < n; ++k) {
     const double size = std::sqrt(static_cast<double>(factor.pivots[k]));
     const float* column = factor.column(static_cast<std::int64_t>(k));

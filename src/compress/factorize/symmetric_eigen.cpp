@@ -18,7 +18,8 @@ constexpr std::size_t kParallel = 192;       // rows: with fewer, waking the thr
 constexpr std::size_t kColumns = 32;         // of the eigenvectors, to which all of them are applied at once
 
 double dot(const double* a, const double* b, std::size_t count) {
-  return rounding_kernels().dot(a, b, static_cast<std::int64_t>(count));
+  constexpr double kNothing[kDotChains] = {};
+  return rounding_kernels().dot_end(a, b, static_cast<std::int64_t>(count), kNothing);
 }
 
 /// The matrix as Q T Q^T: T's diagonal and the values beside it, and the reflections of Q.

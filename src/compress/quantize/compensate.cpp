@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "base/thread_pool.h"
+#include "base/try.h"
 #include "compress/quantize/compensate_trellis.h"
 #include "compress/quantize/rounding_kernels.h"
 #include "tensor/half.h"
@@ -92,9 +93,9 @@ void Strip::run(std::int64_t first_row, CompensateReport& report) {
   } else {
     round_plainly();
   }
-  report.first_error += error();
+  if (job_.options.report_errors) report.first_error += error();
   for (int i = 0; i < job_.options.sweeps; ++i) sweep();
-  report.error += error();
+  if (job_.options.report_errors) report.error += error();
   write(first_row, report);
 }
 
@@ -319,13 +320,15 @@ MultipleRange observed_range(const BlockType& type, std::span<const float> targe
 
 }  // namespace
 
-CompensateReport round_compensated(const BlockType& type, std::span<const float> targets, std::int64_t rows,
-                                   std::int64_t inputs, std::span<const float> moment, const MomentFactor& factor,
-                                   const CompensateOptions& options, ThreadPool& pool, std::byte* out) {
-  if (type.form.trellis != nullptr) return round_trellis(type, targets, rows, inputs, moment, options, pool, out);
+Result<CompensateReport> round_compensated(const BlockType& type, std::span<const float> targets, std::int64_t rows,
+                                           OrderedMoments& moments, const CompensateOptions& options, ThreadPool& pool,
+                                           std::byte* out) {
+  if (type.form.trellis != nullptr) return round_trellis(type, targets, rows, moments, options, pool, out);
+  const std::int64_t inputs = moments.inputs();
+  KINGLET_TRY(const MomentFactor* factor, moments.factor(InputOrder::kNatural, pool));
   std::vector<float> list;
-  Job job{type, targets, rows, inputs, moment.data(), factor, options, out, {}, {}};
-  job.range = observed_range(type, targets, rows, inputs, factor.pivots.data());
+  Job job{type, targets, rows, inputs, moments.moment(InputOrder::kNatural).data(), *factor, options, out, {}, {}};
+  job.range = observed_range(type, targets, rows, inputs, factor->pivots.data());
   if (type.form.codebook != nullptr) {
     for (int i = 0; i < 1 << type.form.bits; ++i) list.push_back(type.form.codebook[i]);
     job.levels = {

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "base/thread_pool.h"
+#include "base/try.h"
 #include "compress/quantize/rounding_kernels.h"
 #include "tensor/quantize/trellis.h"
 
@@ -31,9 +32,9 @@ struct Job {
   std::int64_t rows, inputs;
   const CompensateOptions& options;
   std::byte* out;
-  std::vector<float> moment;    ///< [inputs, inputs] in coding order
-  std::vector<float> feedback;  ///< row i: U[i, k] for k > i
-  MomentFactor factor;
+  std::span<const float> moment;  ///< [inputs, inputs] in coding order
+  const MomentFactor& factor;
+  std::vector<float> feedback;  ///< [inputs / 32, 32, 32]: row i of a group holds U[i, k] for k > i
   std::vector<GroupFactor> groups;
   std::vector<std::int64_t> order;  ///< coding position -> input
 };
@@ -116,11 +117,11 @@ void TrellisStrip::run(std::int64_t first_row, CompensateReport& report) {
       round_group(first / kGroup, fed);
     }
   }
-  report.first_error += error();
+  if (job_.options.report_errors) report.first_error += error();
   for (int i = 0; i < job_.options.sweeps; ++i) {
     for (std::int64_t g = 0; g < job_.inputs / kGroup; ++g) improve_group(g);
   }
-  report.error += error();
+  if (job_.options.report_errors) report.error += error();
   write(first_row);
 }
 
@@ -161,8 +162,8 @@ void TrellisStrip::round_group(std::int64_t group, const float* fed) {
   TrellisJob path = path_job();
   path.targets = targets_.data() + begin * kLanes;
   path.fed = fed;
-  path.feedback = job_.feedback.data() + begin * job_.inputs + begin;
-  path.stride = job_.inputs;
+  path.feedback = job_.feedback.data() + begin * kGroup;
+  path.stride = kGroup;
   path.weights = job_.factor.pivots.data() + begin;
   std::vector<LaneBytes> tried;
   for (int step : {-1, 0, 1, 2}) {
@@ -319,11 +320,11 @@ void TrellisStrip::write(std::int64_t first_row) const {
 }
 
 /// Factor and inverse of one group's moments. They are positive definite, as the whole is.
-GroupFactor group_factor(const float* moment, std::int64_t inputs, std::int64_t begin) {
+GroupFactor group_factor(const float* moment, std::int64_t inputs, std::int64_t begin, ThreadPool& pool) {
   GroupFactor own{};
   std::vector<float> part(kGroup * kGroup);
   for (int i = 0; i < kGroup; ++i) std::copy_n(moment + (begin + i) * inputs + begin, kGroup, part.data() + i * kGroup);
-  const auto factor = factorise(part, kGroup);
+  const auto factor = factorise(part, kGroup, pool);
   if (!factor) {
     for (std::size_t i = 0; i < kGroup; ++i) own.pivots[i] = 1;
     return own;
@@ -347,27 +348,20 @@ GroupFactor group_factor(const float* moment, std::int64_t inputs, std::int64_t 
 
 }  // namespace
 
-CompensateReport round_trellis(const BlockType& type, std::span<const float> targets, std::int64_t rows,
-                               std::int64_t inputs, std::span<const float> moment, const CompensateOptions& options,
-                               ThreadPool& pool, std::byte* out) {
+Result<CompensateReport> round_trellis(const BlockType& type, std::span<const float> targets, std::int64_t rows,
+                                       OrderedMoments& moments, const CompensateOptions& options, ThreadPool& pool,
+                                       std::byte* out) {
+  const std::int64_t inputs = moments.inputs();
   const auto n = static_cast<std::size_t>(inputs);
-  Job job{type, targets, rows, inputs, options, out, {}, {}, {}, {}, {}};
+  KINGLET_TRY(const MomentFactor* factor, moments.factor(InputOrder::kTrellis, pool));
+  Job job{type, targets, rows, inputs, options, out, moments.moment(InputOrder::kTrellis), *factor, {}, {}, {}};
   job.order.resize(n);
   for (std::size_t k = 0; k < n; ++k)
     job.order[k] = static_cast<std::int64_t>(k) / kGroup * kGroup + kTrellisOrder[k % kGroup];
-  job.moment.resize(n * n);
-  for (std::size_t i = 0; i < n; ++i) {
-    const float* from = moment.data() + static_cast<std::size_t>(job.order[i]) * n;
-    for (std::size_t j = 0; j < n; ++j) job.moment[i * n + j] = from[job.order[j]];
-  }
-  CompensateReport total;
-  auto factor = factorise(job.moment, inputs);
-  if (!factor) return total;  // the caller has factorised the same matrix in another order
-  job.factor = std::move(*factor);
-  job.feedback.resize(n * n);
+  job.feedback.resize(n * kGroup);
   for (std::size_t k = 0; k < n; ++k) {
-    const float* column = job.factor.column(static_cast<std::int64_t>(k));
-    for (std::size_t i = k / kGroup * kGroup; i < k; ++i) job.feedback[i * n + k] = column[i];
+    const float* column = factor->column(static_cast<std::int64_t>(k));
+    for (std::size_t i = k / kGroup * kGroup; i < k; ++i) job.feedback[i * kGroup + k % kGroup] = column[i];
   }
   job.groups.resize(n / kGroup);
   const std::int64_t strips = (rows + kLanes - 1) / kLanes;
@@ -376,11 +370,12 @@ CompensateReport round_trellis(const BlockType& type, std::span<const float> tar
   pool.run([&](int thread) {
     const WorkShare share = work_share(static_cast<std::int64_t>(job.groups.size()), thread, pool.size());
     for (std::int64_t g = share.begin; g < share.end; ++g)
-      job.groups[static_cast<std::size_t>(g)] = group_factor(job.moment.data(), inputs, g * kGroup);
+      job.groups[static_cast<std::size_t>(g)] = group_factor(job.moment.data(), inputs, g * kGroup, pool);
     pool.barrier();
     TrellisStrip strip(job);
     for (std::int64_t i = next++; i < strips; i = next++) strip.run(i * kLanes, reports[static_cast<std::size_t>(i)]);
   });
+  CompensateReport total;
   for (const CompensateReport& each : reports) {
     total.error += each.error;
     total.first_error += each.first_error;

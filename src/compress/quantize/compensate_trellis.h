@@ -5,8 +5,8 @@
 
 namespace kinglet {
 
-CompensateReport round_trellis(const BlockType& type, std::span<const float> targets, std::int64_t rows,
-                               std::int64_t inputs, std::span<const float> moment, const CompensateOptions& options,
-                               ThreadPool& pool, std::byte* out);
+Result<CompensateReport> round_trellis(const BlockType& type, std::span<const float> targets, std::int64_t rows,
+                                       OrderedMoments& moments, const CompensateOptions& options, ThreadPool& pool,
+                                       std::byte* out);
 
 }  // namespace kinglet

@@ -4,8 +4,14 @@
 
 #include "base/try.h"
 #include "compress/memory_checkpoint.h"
+#include "compress/quantize/rounding_kernels.h"
 
 namespace kinglet {
+
+std::int64_t rows_at_once(std::int64_t inputs) {
+  constexpr std::int64_t kValues = 32 << 20;
+  return std::max<std::int64_t>(kValues / inputs / kRoundingLanes, 1) * kRoundingLanes;
+}
 
 std::vector<const TensorInfo*> MatrixRounder::tensors_of(const std::string& name) const {
   const Checkpoint& checkpoint = source_->checkpoint();
@@ -48,71 +54,93 @@ Result<void> MatrixRounder::join(const FactoredMatrix& matrix, const RoundedStor
   return {};
 }
 
-Result<std::vector<float>> MatrixRounder::values(const TensorInfo& tensor) const {
-  std::vector<float> values(static_cast<std::size_t>(tensor.elements()));
-  KINGLET_TRY(const TensorData data, source_->checkpoint().data(tensor));
-  tensor.type->decode(data.bytes.data(), values.size() / static_cast<std::size_t>(tensor.type->block_values),
+Result<std::vector<float>> MatrixRounder::values(const TensorInfo& tensor, std::int64_t begin, std::int64_t end) const {
+  const Checkpoint& source = source_->checkpoint();
+  const auto columns = static_cast<std::uint64_t>(tensor.columns());
+  const std::uint64_t row_bytes = tensor.type->row_bytes(columns),
+                      first = static_cast<std::uint64_t>(begin) * row_bytes;
+  std::vector<float> values(static_cast<std::size_t>(end - begin) * columns);
+  KINGLET_TRY(const TensorData data, source.data(tensor));
+  tensor.type->decode(data.bytes.data() + first, values.size() / static_cast<std::size_t>(tensor.type->block_values),
                       values.data());
+  source.release(tensor, first, static_cast<std::uint64_t>(end) * row_bytes);
   return values;
 }
 
-Result<MomentFactor> MatrixRounder::prepare(std::int64_t inputs, std::span<const float> lacking,
-                                            std::vector<float>& moment, std::vector<float>& goal) const {
-  const auto n = static_cast<std::size_t>(inputs);
-  double mean = 0;
-  for (std::size_t i = 0; i < n; ++i) mean += moment[i * n + i] / static_cast<double>(n);
-  for (std::size_t i = 0; i < n; ++i) moment[i * n + i] += static_cast<float>(options_.damping * mean + 1e-12);
-  KINGLET_TRY(MomentFactor factor, factorise(moment, inputs));
-  if (!lacking.empty()) add_correction(factor, lacking, options_.correction, source_->pool(), goal);
-  return factor;
+Result<MatrixRounder::Rows> MatrixRounder::rows_of(const TensorInfo& tensor, const InputSums& sums, std::int64_t begin,
+                                                   std::int64_t end) const {
+  Rows rows;
+  KINGLET_TRY(rows.values, values(tensor, begin, end));
+  InputSums own = sums;
+  if (const auto columns = static_cast<std::size_t>(tensor.columns()); !own.output_difference.empty())
+    own.output_difference =
+        own.output_difference.subspan(static_cast<std::size_t>(begin) * columns, rows.values.size());
+  rows.lacking = lacking_outputs(rows.values, tensor.columns(), own, source_->pool());
+  return rows;
 }
 
-/// `goal` moved by what lacks, rounded to the planned type and handed out; its bytes.
-Result<std::vector<std::byte>> MatrixRounder::round_values(const TensorInfo& tensor, std::vector<float> goal,
-                                                           std::span<const float> lacking, std::vector<float> moment,
-                                                           RoundedStore& store) {
+Result<void> MatrixRounder::correct(Rows& rows, OrderedMoments& moments) const {
+  KINGLET_TRY(const MomentFactor* factor, moments.factor(InputOrder::kNatural, source_->pool()));
+  if (!rows.lacking.empty()) add_correction(*factor, rows.lacking, options_.correction, source_->pool(), rows.values);
+  rows.lacking = {};
+  return {};
+}
+
+/// The rows moved by what they lack, rounded to the planned type and handed out, some at a time; the bytes.
+Result<std::vector<std::byte>> MatrixRounder::round_values(const TensorInfo& tensor, const GetRows& get,
+                                                           OrderedMoments& moments, RoundedStore& store) {
   const std::int64_t rows = tensor.rows(), inputs = tensor.columns();
-  KINGLET_TRY(const MomentFactor factor, prepare(inputs, lacking, moment, goal));
-  const auto round_to = [&](const BlockType& to) {
-    RoundedMatrix rounded{.name = tensor.name, .type = &to, .bytes = {}, .report = {}};
-    rounded.bytes.resize(static_cast<std::size_t>(rows) * to.row_bytes(static_cast<std::uint64_t>(inputs)));
-    rounded.report = round_compensated(to, goal, rows, inputs, moment, factor, options_.rounding, source_->pool(),
-                                       rounded.bytes.data());
-    return rounded;
+  std::vector<RoundedMatrix> all;
+  const auto add = [&](const BlockType& type) {
+    const std::size_t bytes = static_cast<std::size_t>(rows) * type.row_bytes(static_cast<std::uint64_t>(inputs));
+    all.push_back({.name = tensor.name, .type = &type, .bytes = std::vector<std::byte>(bytes)});
   };
   if (const auto more = options_.beside.find(tensor.name); more != options_.beside.end()) {
-    for (const BlockType* each : more->second) KINGLET_CHECK(store.put(round_to(*each)));
+    for (const BlockType* each : more->second) add(*each);
   }
-  RoundedMatrix rounded = round_to(*plan_.at(tensor.name));
-  std::vector<std::byte> bytes = rounded.bytes;
-  KINGLET_CHECK(store.put(std::move(rounded)));
+  add(*plan_.at(tensor.name));
+  const std::int64_t step = rows_at_once(inputs);
+  for (std::int64_t begin = 0; begin < rows; begin += step) {
+    const std::int64_t end = std::min(begin + step, rows);
+    KINGLET_TRY(Rows part, get(begin, end));
+    KINGLET_CHECK(correct(part, moments));
+    for (RoundedMatrix& each : all) {
+      std::byte* to = each.bytes.data() +
+                      static_cast<std::size_t>(begin) * each.type->row_bytes(static_cast<std::uint64_t>(inputs));
+      KINGLET_CHECK(
+          round_compensated(*each.type, part.values, end - begin, moments, options_.rounding, source_->pool(), to));
+    }
+  }
+  std::vector<std::byte> bytes = all.back().bytes;
+  for (RoundedMatrix& each : all) KINGLET_CHECK(store.put(std::move(each)));
   return bytes;
 }
 
-Result<void> MatrixRounder::round(const std::string& name, const StageSums& sums, RoundedStore& store) {
+Result<void> MatrixRounder::round(const std::string& name, StageMoments& stage, RoundedStore& store) {
   KINGLET_TRY(const auto factored, find_factored(source_->checkpoint().metadata(), name));
-  if (factored) return round_factors(*factored, sums, store);
+  if (factored) return round_factors(*factored, stage, store);
   const TensorInfo* found = source_->checkpoint().find(name);
   if (found == nullptr || !is_missing(*found, store)) return {};  // a feed-forward without a gate has no such matrix
   const TensorInfo& tensor = *found;
-  KINGLET_TRY(std::vector<float> weights, values(tensor));
-  const std::vector<float> lacking = lacking_outputs(weights, tensor.columns(), sums.inputs(), source_->pool());
+  const auto get = [&](std::int64_t begin, std::int64_t end) {
+    return rows_of(tensor, stage.differences(), begin, end);
+  };
   if (is_made(name)) {
-    std::vector<float> moment = sums.moment.sum();
-    KINGLET_CHECK(prepare(tensor.columns(), lacking, moment, weights));
-    KINGLET_TRY(auto made, options_.maker->make(name, weights, moment, source_->pool()));
+    KINGLET_TRY(Rows rows, get(0, tensor.rows()));
+    KINGLET_CHECK(correct(rows, stage.moments));
+    KINGLET_TRY(auto made,
+                options_.maker->make(name, rows.values, stage.moments.moment(InputOrder::kNatural), source_->pool()));
     KINGLET_CHECK(target_->exchange(name, std::move(made)));
     return {};
   }
-  KINGLET_TRY(std::vector<std::byte> bytes,
-              round_values(tensor, std::move(weights), lacking, sums.moment.sum(), store));
+  KINGLET_TRY(std::vector<std::byte> bytes, round_values(tensor, get, stage.moments, store));
   KINGLET_TRY(auto packed, pack_matrix(*plan_.at(name), tensor.shape, own_bytes(std::move(bytes))));
   KINGLET_CHECK(target_->exchange(name, std::move(packed)));
   return {};
 }
 
 /// The second factor also makes up for the rounding of the first.
-Result<void> MatrixRounder::round_factors(const FactoredMatrix& matrix, const StageSums& sums, RoundedStore& store) {
+Result<void> MatrixRounder::round_factors(const FactoredMatrix& matrix, StageMoments& stage, RoundedStore& store) {
   const std::vector<const TensorInfo*> factors = factors_of(source_->checkpoint(), matrix);
   const bool missing =
       std::any_of(factors.begin(), factors.end(), [&](const TensorInfo* factor) { return is_missing(*factor, store); });
@@ -121,23 +149,33 @@ Result<void> MatrixRounder::round_factors(const FactoredMatrix& matrix, const St
   KINGLET_TRY(const std::vector<float> encoder, values(first));
   KINGLET_TRY(std::vector<float> decoder, values(second));
   std::vector<float> rounded = encoder;
-  InputSums inputs = sums.inputs();
+  InputSums inputs = stage.differences();
   if (plan_.contains(first.name)) {
-    InputSums own{.moment = inputs.moment, .input_difference = inputs.input_difference, .output_difference = {}};
-    const std::vector<float> lacking = lacking_outputs(encoder, first.columns(), own, source_->pool());
+    InputSums own{.moment = {}, .input_difference = inputs.input_difference, .output_difference = {}};
     std::vector<std::byte> bytes;
     if (store.finished(first.name)) {
       KINGLET_TRY(bytes, store.read(first.name));
     } else {
-      KINGLET_TRY(bytes, round_values(first, encoder, lacking, sums.moment.sum(), store));
+      const auto get = [&](std::int64_t begin, std::int64_t end) { return rows_of(first, own, begin, end); };
+      KINGLET_TRY(bytes, round_values(first, get, stage.moments, store));
     }
     const BlockType& type = *plan_.at(first.name);
     type.decode(bytes.data(), rounded.size() / static_cast<std::size_t>(type.block_values), rounded.data());
   }
   if (is_missing(second, store)) {
-    const SecondFactorSums inner =
+    const std::vector<float> moment = stage.moments.undamped();
+    inputs.moment = moment;
+    SecondFactorSums inner =
         second_factor_sums(encoder, rounded, decoder, first.columns(), first.rows(), inputs, source_->pool());
-    KINGLET_CHECK(round_values(second, std::move(decoder), inner.lacking, inner.moment, store));
+    OrderedMoments own(std::move(inner.moment), second.columns());
+    own.damp(options_.damping);
+    const auto get = [&](std::int64_t begin, std::int64_t end) -> Result<Rows> {
+      const auto part = [&](const std::vector<float>& from) {
+        return std::vector<float>(from.begin() + begin * second.columns(), from.begin() + end * second.columns());
+      };
+      return Rows{part(decoder), part(inner.lacking)};
+    };
+    KINGLET_CHECK(round_values(second, get, own, store));
   }
   return join(matrix, store);
 }

@@ -251,23 +251,39 @@ void find_trellis_path(const TrellisJob& job, std::uint8_t* windows, float* cost
   }
 }
 
-double dot_doubles(const double* a, const double* b, std::int64_t count) {
-  typedef double Eight __attribute__((vector_size(64)));
-  Eight sums{};
+typedef double Chains __attribute__((vector_size(kDotChains * sizeof(double))));
+
+void dot_doubles(const double* const* rows, const double* const* columns, std::int64_t count, double* sums) {
+  Chains all[kDotRows][kDotColumns];
+  std::memcpy(all, sums, sizeof all);
+  for (std::int64_t i = 0; i < count; i += kDotChains) {
+    Chains x[kDotRows], y[kDotColumns];
+    for (int r = 0; r < kDotRows; ++r) std::memcpy(&x[r], rows[r] + i, sizeof x[r]);
+    for (int c = 0; c < kDotColumns; ++c) std::memcpy(&y[c], columns[c] + i, sizeof y[c]);
+    for (int r = 0; r < kDotRows; ++r) {
+      for (int c = 0; c < kDotColumns; ++c) all[r][c] += x[r] * y[c];
+    }
+  }
+  std::memcpy(sums, all, sizeof all);
+}
+
+double end_dot(const double* row, const double* column, std::int64_t count, const double* begun) {
+  Chains sums;
+  std::memcpy(&sums, begun, sizeof sums);
   std::int64_t i = 0;
-  for (; i + 8 <= count; i += 8) {
-    Eight x, y;
-    std::memcpy(&x, a + i, sizeof x);
-    std::memcpy(&y, b + i, sizeof y);
+  for (; i + kDotChains <= count; i += kDotChains) {
+    Chains x, y;
+    std::memcpy(&x, row + i, sizeof x);
+    std::memcpy(&y, column + i, sizeof y);
     sums += x * y;
   }
-  for (int lane = 0; i < count; ++i, ++lane) sums[lane] += a[i] * b[i];
+  for (int lane = 0; i < count; ++i, ++lane) sums[lane] += row[i] * column[i];
   return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
 }
 
-constexpr RoundingKernels kKernels = {find_trellis_path, accumulate_errors, round_to_grid,
-                                      error_gradients,   sums_of_group,     descend_group,
-                                      move_group,        spread_row,        dot_doubles};
+constexpr RoundingKernels kKernels = {
+    find_trellis_path, accumulate_errors, round_to_grid, error_gradients, sums_of_group,
+    descend_group,     move_group,        spread_row,    dot_doubles,     end_dot};
 
 }  // namespace
 }  // namespace kinglet

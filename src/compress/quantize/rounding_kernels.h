@@ -10,6 +10,7 @@ namespace kinglet {
 
 /// Rows that are rounded side by side.
 inline constexpr int kRoundingLanes = 16;
+inline constexpr int kDotRows = 4, kDotColumns = 2, kDotChains = 8;
 
 /// A group's grid for 16 rows: value = scale * level - minimum.
 struct LaneGroup {
@@ -61,8 +62,11 @@ struct RoundingKernels {
                  const float* targets, const float* levels, float* errors, float* gradients);
   /// rows[i][16] -= factors[i] * y[16] for i in [0, count).
   void (*spread)(const float* factors, const float* y, std::int64_t count, float* rows);
-  /// Dot product of doubles in eight interleaved chains.
-  double (*dot)(const double* a, const double* b, std::int64_t count);
+  /// Dot products of doubles in eight interleaved chains, of kDotRows rows with kDotColumns others: `sums` (row by row,
+  /// 8 each) goes on from what it holds. `count` is a multiple of 8.
+  void (*dots)(const double* const* rows, const double* const* columns, std::int64_t count, double* sums);
+  /// The end of such a product: the last terms, of any count, and the sum of the chains.
+  double (*dot_end)(const double* row, const double* column, std::int64_t count, const double* sums);
 };
 const RoundingKernels& rounding_kernels();
 const RoundingKernels& rounding_kernels(Isa isa);

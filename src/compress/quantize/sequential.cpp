@@ -91,8 +91,11 @@ class Rounding final : public SequentialRounding {
   bool linear_residual() const {
     return !target_->model().config().sandwich_norm && !target_->model().config().post_norm;
   }
+  /// Whether the source's layer runs again, window by window, beside ours.
+  bool reads_source_inputs() const { return options_.correction != 0 && !linear_residual(); }
   Result<void> embed(Workbench& bench, std::vector<Rows>& hidden);
   Result<void> pass(int layer, const Pass& pass);
+  Result<void> pass_window(int layer, const Pass& pass, std::size_t window);
   Result<void> query_key_value(int index, RoundedStore& store);
   Result<void> output(int index, RoundedStore& store);
   Result<void> gate_up(int index, RoundedStore& store);
@@ -105,8 +108,9 @@ class Rounding final : public SequentialRounding {
   Result<void> take_finished(const std::string& name, const RoundedStore& store) {
     return rounder_.take_finished(name, store);
   }
-  Result<void> round(const std::string& name, const StageSums& sums, RoundedStore& store) {
-    return rounder_.round(name, sums, store);
+  Result<void> round(const std::string& name, StageSums sums, RoundedStore& store) {
+    StageMoments stage(std::move(sums), options_.damping);
+    return rounder_.round(name, stage, store);
   }
   std::string matrix_name(int layer, std::string_view kind) const {
     return layer_matrix_name(source_->model().config().owner(layer), kind);
@@ -157,11 +161,14 @@ Result<void> Rounding::embed(Workbench& bench, std::vector<Rows>& hidden) {
 
 /// All windows through one layer of one of the two models.
 Result<void> Rounding::pass(int layer, const Pass& what) {
+  for (std::size_t w = 0; w < windows_.size(); ++w) KINGLET_CHECK(pass_window(layer, what, w));
+  return {};
+}
+
+Result<void> Rounding::pass_window(int layer, const Pass& what, std::size_t w) {
   if (what.middle != nullptr) what.middle->resize(windows_.size());
   if (what.out != nullptr) what.out->resize(windows_.size());
-  Rows tapped, hidden;
-  std::vector<Row> rows;
-  std::size_t w = 0;
+  Rows tapped;
   ForwardHooks hooks;
   if (what.tap) {
     hooks.linear_input = [&](int, TapPoint point, std::span<const float> values) {
@@ -172,17 +179,15 @@ Result<void> Rounding::pass(int layer, const Pass& what) {
     if (what.middle != nullptr) (*what.middle)[w].assign(values.begin(), values.end());
     if (what.out == nullptr) std::fill(run.begin(), run.end(), std::uint8_t{0});
   };
-  for (; w < windows_.size(); ++w) {
-    KINGLET_TRY(auto sequence, what.bench->engine().new_sequence());
-    rows.clear();
-    for (std::size_t i = 0; i < windows_[w].size(); ++i)
-      rows.push_back({sequence.get(), static_cast<std::int32_t>(i), -1});
-    hidden = (*what.from)[w];
-    KINGLET_CHECK(what.bench->engine().forward(
-        {.rows = rows, .hidden = hidden.data(), .layer_begin = layer, .layer_end = layer + 1, .hooks = &hooks}));
-    if (what.out != nullptr) (*what.out)[w] = hidden;
-    if (what.tap) what.tap(w, tapped);
-  }
+  KINGLET_TRY(auto sequence, what.bench->engine().new_sequence());
+  std::vector<Row> rows;
+  for (std::size_t i = 0; i < windows_[w].size(); ++i)
+    rows.push_back({sequence.get(), static_cast<std::int32_t>(i), -1});
+  Rows hidden = (*what.from)[w];
+  KINGLET_CHECK(what.bench->engine().forward(
+      {.rows = rows, .hidden = hidden.data(), .layer_begin = layer, .layer_end = layer + 1, .hooks = &hooks}));
+  if (what.out != nullptr) (*what.out)[w] = std::move(hidden);
+  if (what.tap) what.tap(w, tapped);
   return {};
 }
 
@@ -196,7 +201,7 @@ Result<void> Rounding::embedding(RoundedStore& store) {
   std::vector<float>& moment = sums.moment.sum();
   if (source_->model().head || !source_->model().config().causal) {
     for (std::size_t i = 0; i < width_; ++i) moment[i * width_ + i] = 1;
-    return round(name, sums, store);
+    return round(name, std::move(sums), store);
   }
   KINGLET_CHECK(embed(*source_, in_));
   const int layers = static_cast<int>(source_->model().config().layers);
@@ -216,7 +221,7 @@ Result<void> Rounding::embedding(RoundedStore& store) {
   for (std::size_t i = 0; i < width_; ++i) {
     moment[i * width_ + i] += static_cast<float>(0.01 * options_.embedding_share * mean);
   }
-  return round(name, sums, store);
+  return round(name, std::move(sums), store);
 }
 
 Result<void> Rounding::head(RoundedStore& store) {
@@ -234,7 +239,7 @@ Result<void> Rounding::head(RoundedStore& store) {
     subtract(theirs, ours, difference);
     sums.input_difference->add(ours, difference, source_->pool());
   }
-  return round(name, sums, store);
+  return round(name, std::move(sums), store);
 }
 
 Result<void> Rounding::layer(int index, RoundedStore& store) {
@@ -243,9 +248,10 @@ Result<void> Rounding::layer(int index, RoundedStore& store) {
     KINGLET_CHECK(embed(*target_, in_));
   }
   KINGLET_CHECK(source_->page_in(index));
-  KINGLET_CHECK(target_->page_in(index));
   KINGLET_CHECK(
       pass(index, {.bench = source_.get(), .from = &source_in_, .middle = &source_middle_, .out = &source_out_}));
+  if (!reads_source_inputs()) KINGLET_CHECK(source_->page_out(index));
+  KINGLET_CHECK(target_->page_in(index));
   KINGLET_CHECK(query_key_value(index, store));
   KINGLET_CHECK(output(index, store));
   KINGLET_CHECK(gate_up(index, store));
@@ -253,7 +259,7 @@ Result<void> Rounding::layer(int index, RoundedStore& store) {
   KINGLET_CHECK(pass(index, {.bench = target_.get(), .from = &in_, .out = &out_}));
   in_.swap(out_);
   source_in_.swap(source_out_);
-  KINGLET_CHECK(source_->page_out(index));
+  if (reads_source_inputs()) KINGLET_CHECK(source_->page_out(index));
   if (!keep_packed) KINGLET_CHECK(target_->page_out(index));
   return {};
 }
@@ -297,7 +303,8 @@ Result<void> Rounding::normed_stage(int index, const Stage& stage, RoundedStore&
     subtract(theirs, ours, difference);
     sums.input_difference->add(ours, difference, source_->pool());
   }
-  for (std::string_view kind : stage.kinds) KINGLET_CHECK(round(matrix_name(index, kind), sums, store));
+  StageMoments moments(std::move(sums), options_.damping);
+  for (std::string_view kind : stage.kinds) KINGLET_CHECK(rounder_.round(matrix_name(index, kind), moments, store));
   return {};
 }
 
@@ -357,46 +364,43 @@ Result<void> Rounding::product(int index, TapPoint point, std::string_view kind,
   const bool corrects = options_.correction != 0;
   const bool stream_before = target_->model().config().post_norm;
   StageSums sums(inputs, static_cast<std::int64_t>(width_), corrects && !linear, corrects && (linear || stream_before));
-  std::vector<Rows> tapped(windows_.size());
   const std::vector<Rows>& ours = stream_before ? (first_half ? in_ : middle_) : first_half ? middle_ : out_;
   const std::vector<Rows>& theirs = stream_before ? (first_half ? source_in_ : source_middle_)
                                     : first_half  ? source_middle_
                                                   : source_out_;
-  std::vector<std::vector<float>> weights(windows_.size());
-  const auto prepare = [&](std::size_t w, Rows& x) {
-    if (linear && options_.weigh_tokens) weights[w] = row_weights(theirs[w], width_, NormKind::kRms);
-    if (!weights[w].empty()) scale_rows(weights[w], static_cast<std::size_t>(inputs), x);
-  };
-  if (corrects && !linear) {
-    Pass reference{.bench = source_.get(), .from = &source_in_, .point = point};
-    reference.tap = [&](std::size_t w, Rows& x) { tapped[w] = x; };
-    if (!first_half) reference.out = &out_;
-    KINGLET_CHECK(pass(index, reference));
-  }
   const std::vector<const TensorInfo*> tensors = rounder_.tensors_of(name);
-  for (std::size_t w = 0; stream_before && corrects && options_.weigh_tokens && w < windows_.size(); ++w) {
-    if (tensors.size() > 1) break;  // a product of factors: its sum is not worth the work
-    KINGLET_TRY(weights[w], weights_of_sum(index, point, *tensors.front(), theirs[w], tapped[w]));
-    scale_rows(weights[w], static_cast<std::size_t>(inputs), tapped[w]);
-  }
-  Rows difference;
+  // Of a product of factors the sum is not worth the work.
+  const bool weighs_sums = options_.weigh_tokens && stream_before && corrects && tensors.size() == 1;
+  std::vector<float> weights;  // of the window's rows; none: they count alike
+  Rows source_inputs, difference;
+  Pass reference{.bench = source_.get(), .from = &source_in_, .point = point};
+  if (!first_half) reference.out = &out_;
+  reference.tap = [&](std::size_t, Rows& x) { source_inputs.swap(x); };
   Pass own{.bench = target_.get(), .from = &in_, .middle = &middle_, .point = point};
   if (!first_half) own.out = &out_;
   own.tap = [&](std::size_t w, Rows& x) {
-    prepare(w, x);
+    scale_rows(weights, static_cast<std::size_t>(inputs), x);
     sums.moment.add(x, x, source_->pool());
     if (sums.output_difference) {
       subtract(theirs[w], ours[w], difference);
-      if (!weights[w].empty()) scale_rows(weights[w], width_, difference);
+      scale_rows(weights, width_, difference);
       sums.output_difference->add(difference, x, source_->pool());
     }
     if (sums.input_difference) {
-      subtract(tapped[w], x, difference);
+      subtract(source_inputs, x, difference);
       sums.input_difference->add(x, difference, source_->pool());
     }
   };
-  KINGLET_CHECK(pass(index, own));
-  return round(name, sums, store);
+  for (std::size_t w = 0; w < windows_.size(); ++w) {
+    if (options_.weigh_tokens && linear) weights = row_weights(theirs[w], width_, NormKind::kRms);
+    if (sums.input_difference) KINGLET_CHECK(pass_window(index, reference, w));
+    if (weighs_sums) {
+      KINGLET_TRY(weights, weights_of_sum(index, point, *tensors.front(), theirs[w], source_inputs));
+      scale_rows(weights, static_cast<std::size_t>(inputs), source_inputs);
+    }
+    KINGLET_CHECK(pass_window(index, own, w));
+  }
+  return round(name, std::move(sums), store);
 }
 
 /// Bytes of a stage that rounds this matrix: moments with a damped copy and its factor, what is lacking, the targets
