@@ -89,7 +89,7 @@ struct PassPlan {
   std::vector<Tensor> tensors;  ///< in the order of the output file
   int blocks = 0;
   double seconds = 0;              ///< predicted work on this machine; 0: not known
-  std::uint64_t memory_bytes = 0;  ///< predicted most memory beside the mapped source
+  std::uint64_t memory_bytes = 0;  ///< predicted most memory, pages of the source in use included
   std::vector<std::string> notes;  ///< what differs from what was asked
 };
 
@@ -151,7 +151,7 @@ Result<PassPlan> copying_plan(const PassContext& context);
 /// pieces; kCorrupt where values are not finite).
 Result<void> copy_tensor(PassContext& context, const PassPlan::Tensor& tensor, TensorSink& sink);
 
-/// The most memory that copying and plain rounding take beside the mapped source, with the program itself.
+/// The most memory that copying and plain rounding take, with the program itself.
 std::uint64_t streaming_memory(const ThreadPool& pool);
 
 /// SHA-256, hexadecimal: of the file where the checkpoint is one GGUF file (so the same as the store's), otherwise over

@@ -41,7 +41,7 @@ struct ShrinkPlan {
   std::uint64_t bytes = 0;  ///< of the file, exact
   BitCounts before, after;
   double predicted_kl = 0;         ///< with plain rounding, by the planner; 0: not known (gptq has less)
-  std::uint64_t memory_bytes = 0;  ///< predicted peak beside the mapped source
+  std::uint64_t memory_bytes = 0;  ///< predicted peak, pages of the source in use included
   double seconds = 0;              ///< predicted work; 0: not known
   /// Predicted decode speed of source (measured) and result, from the times of matrices of their types on this machine;
   /// by plan_shrink alone, 0: not known

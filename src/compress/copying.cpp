@@ -1,5 +1,6 @@
 // What most passes share: the usual blocks, a plan that copies, plain rounding, digests.
 #include <algorithm>
+#include <utility>
 
 #include "base/file.h"
 #include "base/limits.h"
@@ -85,18 +86,26 @@ Result<void> copy_tensor(PassContext& context, const PassPlan::Tensor& tensor, T
   stream.info = info;
   stream.bytes = data.bytes;
   stream.to = tensor.type;
+  std::uint64_t written = 0, released = 0;
+  const auto write = [&](std::span<const std::byte> bytes) {
+    written += bytes.size();
+    return sink.write(bytes);
+  };
   const auto step = [&]() -> Result<void> {
     if (context.cancelled && context.cancelled()) return fail(ErrorCode::kCancelled, "interrupted");
+    const double share = static_cast<double>(written) / static_cast<double>(tensor.bytes());
+    const std::uint64_t read =
+        std::min(info->bytes, static_cast<std::uint64_t>(share * static_cast<double>(info->bytes)));
+    context.source->release(*info, std::exchange(released, read), read);
     return {};
   };
-  KINGLET_CHECK(
-      stream_tensor(stream, *context.pool, [&](std::span<const std::byte> bytes) { return sink.write(bytes); }, step));
+  KINGLET_CHECK(stream_tensor(stream, *context.pool, write, step));
   context.source->release(*info, 0, info->bytes);
   return sink.end();
 }
 
 std::uint64_t streaming_memory(const ThreadPool& pool) {
-  constexpr std::uint64_t kProgram = 48 << 20, kThread = 4 << 20;  // stream_tensor's pieces: values, read back, written
+  constexpr std::uint64_t kProgram = 80 << 20, kThread = 4 << 20;  // stream_tensor's pieces: values, read back, written
   return kProgram + kThread * static_cast<std::uint64_t>(pool.size());
 }
 
@@ -120,10 +129,10 @@ Result<std::string> checkpoint_digest(const Checkpoint& checkpoint, const std::f
     for (std::size_t at = 0; at < data.bytes.size(); at += kPiece) {
       const std::size_t size = std::min(kPiece, data.bytes.size() - at);
       hash.update(data.bytes.subspan(at, size));
+      checkpoint.release(tensor, at, at + size);
       done += size;
       if (go_on && !go_on(done)) return fail(ErrorCode::kCancelled, "interrupted");
     }
-    checkpoint.release(tensor, 0, tensor.bytes);
   }
   return hash.finish().hex();
 }

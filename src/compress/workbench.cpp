@@ -4,6 +4,7 @@
 
 #include "base/try.h"
 #include "compress/memory_checkpoint.h"
+#include "kinglet/factors.h"
 
 namespace kinglet {
 namespace {
@@ -15,6 +16,13 @@ std::size_t whole_bytes(const Linear& linear) {
 }
 
 }  // namespace
+
+std::vector<const TensorInfo*> tensors_of(const Checkpoint& checkpoint, const std::string& name) {
+  const auto factored = find_factored(checkpoint.metadata(), name);
+  if (factored && *factored) return factors_of(checkpoint, **factored);
+  const TensorInfo* tensor = checkpoint.find(name);
+  return tensor == nullptr ? std::vector<const TensorInfo*>() : std::vector{tensor};
+}
 
 Result<std::unique_ptr<PackedMatrix>> pack_matrix(const Checkpoint& checkpoint, std::string_view name) {
   auto packed = std::make_unique<PackedMatrix>();
@@ -81,6 +89,7 @@ Result<void> Workbench::page_in(const std::string& tensor, Place& place) {
   put(place, packed->linear);
   place.memory = std::move(packed->memory);
   place.packed = true;
+  for (const TensorInfo* part : tensors_of(*checkpoint_, tensor)) checkpoint_->release(*part, 0, part->bytes);
   return {};
 }
 

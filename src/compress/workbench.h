@@ -18,6 +18,9 @@ struct PackedMatrix {
   std::shared_ptr<Linear> linear;
   AlignedMemory memory;
 };
+/// The tensors of a matrix: itself, or its factors; none where the checkpoint has neither.
+std::vector<const TensorInfo*> tensors_of(const Checkpoint& checkpoint, const std::string& name);
+
 /// Packs a matrix of a checkpoint, a tensor or a product of factors, with the Linear that accepts it.
 Result<std::unique_ptr<PackedMatrix>> pack_matrix(const Checkpoint& checkpoint, std::string_view name);
 /// Packs the blocks of one matrix, shape {outputs, inputs}.

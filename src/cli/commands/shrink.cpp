@@ -104,8 +104,7 @@ std::string plan_text(const ShrinkPlan& plan) {
                   plan.source_tokens_per_second);
     text += line;
   }
-  if (plan.memory_bytes > 0)
-    text += "memory to make it: about " + format_bytes(plan.memory_bytes) + " beside the mapped source\n";
+  if (plan.memory_bytes > 0) text += "memory to make it: about " + format_bytes(plan.memory_bytes) + "\n";
   return text;
 }
 

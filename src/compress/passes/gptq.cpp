@@ -59,7 +59,7 @@ constexpr PassOption kOptions[] = {
 };
 
 constexpr std::uint64_t kMostRowBytes = 1 << 30;
-constexpr std::uint64_t kOverhead = 96 << 20;  // program, tokenizer, two engines' workspaces
+constexpr std::uint64_t kOverhead = 48 << 20;  // program, tokenizer, a sequence's cache
 
 /// The framework's sink as a store.
 class SinkStore final : public RoundedStore {
@@ -103,7 +103,7 @@ class Gptq final : public Pass {
       KINGLET_TRY(const bool rounded, is_rounded(*context.source, tensor));
       if (tensor.type != info.type && rounded) types_[tensor.name] = tensor.type;
     }
-    const SequentialMemory memory = sequential_memory(*context.source, types_);
+    const SequentialMemory memory = sequential_memory(*context.source, types_, settings_);
     // The same wherever it runs: so many tokens that their hidden rows stay below a GiB.
     if (memory.row > 0) tokens_ = std::min<std::size_t>(tokens_, std::max<std::size_t>(kMostRowBytes / memory.row, 16));
     plan_.memory_bytes = kOverhead + memory.total(tokens_);

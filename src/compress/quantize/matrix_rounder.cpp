@@ -13,14 +13,6 @@ std::int64_t rows_at_once(std::int64_t inputs) {
   return std::max<std::int64_t>(kValues / inputs / kRoundingLanes, 1) * kRoundingLanes;
 }
 
-std::vector<const TensorInfo*> MatrixRounder::tensors_of(const std::string& name) const {
-  const Checkpoint& checkpoint = source_->checkpoint();
-  const auto factored = find_factored(checkpoint.metadata(), name);
-  if (factored && *factored) return factors_of(checkpoint, **factored);
-  const TensorInfo* tensor = checkpoint.find(name);
-  return tensor == nullptr ? std::vector<const TensorInfo*>() : std::vector{tensor};
-}
-
 Result<void> MatrixRounder::take_finished(const std::string& name, const RoundedStore& store) {
   KINGLET_TRY(const auto factored, find_factored(source_->checkpoint().metadata(), name));
   if (factored) return join(*factored, store);
@@ -93,12 +85,13 @@ Result<std::vector<std::byte>> MatrixRounder::round_values(const TensorInfo& ten
   std::vector<RoundedMatrix> all;
   const auto add = [&](const BlockType& type) {
     const std::size_t bytes = static_cast<std::size_t>(rows) * type.row_bytes(static_cast<std::uint64_t>(inputs));
-    all.push_back({.name = tensor.name, .type = &type, .bytes = std::vector<std::byte>(bytes)});
+    all.push_back({.name = tensor.name, .type = &type, .bytes = std::vector<std::byte>(bytes), .report = {}});
   };
   if (const auto more = options_.beside.find(tensor.name); more != options_.beside.end()) {
     for (const BlockType* each : more->second) add(*each);
   }
   add(*plan_.at(tensor.name));
+  KINGLET_CHECK(moments.factor(InputOrder::kNatural, source_->pool()));  // before there are rows: it takes the most
   const std::int64_t step = rows_at_once(inputs);
   for (std::int64_t begin = 0; begin < rows; begin += step) {
     const std::int64_t end = std::min(begin + step, rows);

@@ -56,8 +56,6 @@ class MatrixRounder {
                 const TypePlan& plan, const SequentialOptions& options)
       : source_(source), target_(target), plan_(plan), options_(options) {}
 
-  /// The tensors of a matrix: itself, or its factors.
-  std::vector<const TensorInfo*> tensors_of(const std::string& name) const;
   bool is_planned(const TensorInfo& tensor) const { return plan_.contains(tensor.name) || is_made(tensor.name); }
   bool is_missing(const TensorInfo& tensor, const RoundedStore& store) const {
     if (is_made(tensor.name)) return !options_.maker->finished(tensor.name);

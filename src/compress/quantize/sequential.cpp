@@ -13,8 +13,6 @@
 namespace kinglet {
 namespace {
 
-constexpr int kMostRows = 512;
-
 using Rows = std::vector<float>;
 
 void normalise(const ModelConfig& config, const Vector& weight, const Vector& bias, std::span<const float> from,
@@ -88,9 +86,7 @@ class Rounding final : public SequentialRounding {
     bool needs_middle = false;  ///< the rows between the halves are made first
   };
 
-  bool linear_residual() const {
-    return !target_->model().config().sandwich_norm && !target_->model().config().post_norm;
-  }
+  bool linear_residual() const { return has_linear_residual(target_->model().config()); }
   /// Whether the source's layer runs again, window by window, beside ours.
   bool reads_source_inputs() const { return options_.correction != 0 && !linear_residual(); }
   Result<void> embed(Workbench& bench, std::vector<Rows>& hidden);
@@ -127,14 +123,14 @@ class Rounding final : public SequentialRounding {
 
 Result<void> Rounding::open(const Checkpoint& source, std::vector<std::vector<TokenId>> windows, int threads) {
   const LoadOptions load{.threads = threads};
-  const EngineOptions engine{.cache = CacheType::kF16, .max_rows = kMostRows};
+  const EngineOptions engine{.cache = CacheType::kF16, .max_rows = kSequentialRows};
   KINGLET_TRY(source_, Workbench::open(source, load, engine));
   KINGLET_TRY(target_, Workbench::open(source, load, engine));
   windows_ = std::move(windows);
   std::erase_if(windows_, [](const auto& window) { return window.empty(); });
   if (windows_.empty()) return fail(ErrorCode::kInvalidArgument, "the calibration text is empty");
   for (const auto& window : windows_) {
-    if (window.size() > std::size_t{kMostRows}) {
+    if (window.size() > std::size_t{kSequentialRows}) {
       return fail(ErrorCode::kInternal, "a calibration window of " + std::to_string(window.size()) + " tokens");
     }
   }
@@ -150,8 +146,8 @@ void Rounding::start(TypePlan plan, const SequentialOptions& options) {
 
 Result<void> Rounding::embed(Workbench& bench, std::vector<Rows>& hidden) {
   hidden.resize(windows_.size());
-  std::vector<std::int32_t> positions(kMostRows);
-  for (int i = 0; i < kMostRows; ++i) positions[static_cast<std::size_t>(i)] = i;
+  std::vector<std::int32_t> positions(kSequentialRows);
+  for (int i = 0; i < kSequentialRows; ++i) positions[static_cast<std::size_t>(i)] = i;
   for (std::size_t w = 0; w < windows_.size(); ++w) {
     hidden[w].resize(windows_[w].size() * width_);
     KINGLET_CHECK(bench.engine().embed(windows_[w], std::span(positions).first(windows_[w].size()), hidden[w].data()));
@@ -270,7 +266,7 @@ Result<bool> Rounding::any_missing(int index, std::span<const std::string_view> 
   for (std::string_view kind : kinds) {
     const std::string name = matrix_name(index, kind);
     bool planned = false, all = true;
-    for (const TensorInfo* tensor : rounder_.tensors_of(name)) {
+    for (const TensorInfo* tensor : tensors_of(source_->checkpoint(), name)) {
       planned = planned || rounder_.is_planned(*tensor);
       all = all && !rounder_.is_missing(*tensor, store);
     }
@@ -360,7 +356,7 @@ Result<void> Rounding::product(int index, TapPoint point, std::string_view kind,
   KINGLET_TRY(const bool missing, any_missing(index, {&kind, 1}, store));
   if (!missing) return {};
   const bool first_half = point == TapPoint::kAttended, linear = linear_residual();
-  const std::int64_t inputs = rounder_.tensors_of(name).front()->columns();
+  const std::int64_t inputs = tensors_of(source_->checkpoint(), name).front()->columns();
   const bool corrects = options_.correction != 0;
   const bool stream_before = target_->model().config().post_norm;
   StageSums sums(inputs, static_cast<std::int64_t>(width_), corrects && !linear, corrects && (linear || stream_before));
@@ -403,38 +399,7 @@ Result<void> Rounding::product(int index, TapPoint point, std::string_view kind,
   return round(name, std::move(sums), store);
 }
 
-/// Bytes of a stage that rounds this matrix: moments with a damped copy and its factor, what is lacking, the targets
-/// and the result.
-std::uint64_t stage_bytes(const TensorInfo& tensor, const BlockType& to, bool joins_stream) {
-  const auto rows = static_cast<std::uint64_t>(tensor.rows()), inputs = static_cast<std::uint64_t>(tensor.columns());
-  const std::uint64_t difference = joins_stream ? std::max(rows, inputs) * inputs : inputs * inputs;
-  return 4 * (3 * inputs * inputs + difference + 2 * rows * inputs) + rows * to.row_bytes(inputs) * 2;
-}
-
 }  // namespace
-
-SequentialMemory sequential_memory(const Checkpoint& source, const TypePlan& plan) {
-  std::map<int, std::uint64_t> layers;
-  std::uint64_t widest = 0;
-  SequentialMemory memory;
-  const TensorInfo* embedding = source.find("token_embd.weight");
-  const auto width = embedding ? static_cast<std::uint64_t>(embedding->columns()) : 0;
-  const int count = layer_count(source);
-  for (const TensorInfo& tensor : source.tensors()) {
-    if (tensor.shape.size() < 2) continue;
-    const int block = tensor_block(tensor.name, count);
-    const bool inside = block >= 1 && block <= count;
-    if (inside) layers[block] += tensor.bytes;
-    const auto planned = plan.find(tensor.name);
-    if (planned == plan.end()) continue;
-    const bool joins = tensor.name.find("attn_output") != std::string::npos || tensor.name.ends_with("ffn_down.weight");
-    const std::uint64_t stage = stage_bytes(tensor, *planned->second, joins);
-    (inside ? widest : memory.outside) = std::max(inside ? widest : memory.outside, stage);
-  }
-  for (const auto& [block, bytes] : layers) memory.layer = std::max(memory.layer, 2 * bytes + widest);
-  memory.row = 6 * width * sizeof(float);
-  return memory;
-}
 
 Result<std::unique_ptr<SequentialRounding>> SequentialRounding::create(const Checkpoint& source,
                                                                        std::vector<std::vector<TokenId>> windows,

@@ -69,21 +69,27 @@ class RoundedStore {
   virtual Result<void> put(RoundedMatrix matrix) = 0;
 };
 
-/// What rounding in sequence holds at once, in bytes, beside the mapped source.
+/// Whether the products of attn_output and ffn_down are added to the residual stream as they are, without a norm.
+inline bool has_linear_residual(const ModelConfig& config) { return !config.sandwich_norm && !config.post_norm; }
+
+/// Most rows of a window.
+inline constexpr int kSequentialRows = 512;
+
+/// What rounding in sequence holds at once, in bytes, the pages of the source that are read included.
 struct SequentialMemory {
-  std::uint64_t layer = 0;    ///< one layer of both models, and the widest stage in it
-  std::uint64_t outside = 0;  ///< the embedding's or the head's stage
-  std::uint64_t row = 0;      ///< hidden rows, for each token of calibration text
-  std::uint64_t total(std::size_t tokens) const { return std::max(layer, outside) + row * tokens; }
+  std::uint64_t stage = 0;  ///< packed layers and the sums of a stage, where they are most
+  std::uint64_t fixed = 0;  ///< both engines' workspaces
+  std::uint64_t row = 0;    ///< hidden rows, for each token of calibration text
+  std::uint64_t total(std::size_t tokens) const { return fixed + stage + row * tokens; }
 };
-SequentialMemory sequential_memory(const Checkpoint& source, const TypePlan& plan);
+SequentialMemory sequential_memory(const Checkpoint& source, const TypePlan& plan, const SequentialOptions& options);
 
 /// Calls in this order: embedding(), layer(0), layer(1), … , head(). Matrices that the store has already are taken from
 /// there: the same results as without a break. Deterministic for any number of threads.
 class SequentialRounding {
  public:
-  /// The checkpoint is used twice: as the source, and as the model whose matrices are replaced one by one. Memory: one
-  /// layer of each, six hidden rows a token of calibration text, and the moments of one matrix.
+  /// The checkpoint is used twice: as the source, and as the model whose matrices are replaced one by one. Memory: a
+  /// layer, six hidden rows a token of calibration text, and what sequential_memory() says of the moments of a matrix.
   static Result<std::unique_ptr<SequentialRounding>> create(const Checkpoint& source,
                                                             std::vector<std::vector<TokenId>> windows, int threads);
   virtual ~SequentialRounding() = default;
