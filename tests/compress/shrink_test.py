@@ -60,6 +60,50 @@ def write_sparse_model(path, layers, width, inner, vocabulary):
         file.truncate(-(-len(header) // 32) * 32 + offset)
 
 
+def start(model, out, *options):
+    return subprocess.Popen([KINGLET, "shrink", model, "-o", out, "--no-report", *options], stdout=subprocess.DEVNULL,
+                            stderr=subprocess.PIPE)
+
+
+def kill(process, after):
+    """Kills it unless it ends before; its status."""
+    try:
+        process.wait(after)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return process.returncode
+
+
+def kill_and_resume(test, model, options, wanted_kills):
+    """Starts the same run again and again, killed at random moments, until there were so many kills and it ends."""
+    begun = time.monotonic()
+    test.assertEqual(kill(start(model, test.out, *options), 600), 0)
+    whole = time.monotonic() - begun
+    wanted = test.out.read_bytes()
+    test.out.unlink()
+    rng = random.Random(1)
+    kills = ends = 0
+    for _ in range(400):
+        # Short and long ones: a run that never gets further than its start must not be all that is tried.
+        status = kill(start(model, test.out, *options), rng.uniform(0, 1.2) * whole)
+        test.assertIn(status, (0, -signal.SIGKILL))
+        if status == 0:
+            test.assertEqual(test.out.read_bytes(), wanted)
+            test.assertEqual([path.name for path in test.here.iterdir() if path.name != "r.yaml"], [test.out.name])
+            test.out.unlink()
+            ends += 1
+            if kills >= wanted_kills:
+                break
+        else:
+            kills += 1
+            test.assertFalse(test.out.exists() and test.out.read_bytes() != wanted)
+    test.assertGreaterEqual(kills, wanted_kills)
+    if FULL:
+        print(f"{test.id()}: {kills} kills, {ends} ends, each the same {len(wanted)} bytes; a run takes {whole:.1f} s",
+              file=sys.stderr)
+
+
 class Shrink(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -185,41 +229,15 @@ class Shrink(unittest.TestCase):
         self.assertEqual(self.left(), ["out.gguf"])
 
     def start(self, *options):
-        return subprocess.Popen([KINGLET, "shrink", self.model, "-o", self.out, "--text", self.text, "--no-report",
-                                 *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        return start(self.model, self.out, "--text", self.text, *options)
 
     def kill(self, process, after):
-        try:
-            process.wait(after)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-        process.communicate()
-        return process.returncode
+        return kill(process, after)
 
     def test_kills_at_any_moment_give_the_same_file(self):
-        options = ("--recipe", self.recipe(f"to: {self.model.stat().st_size // 2}\n"
-                                           "steps:\n  - quantize: {type: q8_0}\n  - quantize\n"))
-        begun = time.monotonic()
-        self.assertEqual(self.kill(self.start(*options), 600), 0)
-        whole = time.monotonic() - begun
-        wanted = self.out.read_bytes()
-        self.out.unlink()
-        rng = random.Random(1)
-        kills = 0
-        for _ in range(400):
-            # Short and long ones: a run that never gets further than its start must not be all that is tried.
-            status = self.kill(self.start(*options), rng.uniform(0, 1.2) * whole)
-            self.assertIn(status, (0, -signal.SIGKILL))
-            if status == 0:
-                self.assertEqual(self.out.read_bytes(), wanted)
-                self.assertEqual(self.left(), ["out.gguf"])
-                self.out.unlink()
-                if kills >= (50 if FULL else 6):
-                    break
-            else:
-                kills += 1
-                self.assertFalse(self.out.exists() and self.out.read_bytes() != wanted)
-        self.assertGreaterEqual(kills, 50 if FULL else 6)
+        options = ("--text", self.text, "--recipe", self.recipe(f"to: {self.model.stat().st_size // 2}\n"
+                                                                "steps:\n  - quantize: {type: q8_0}\n  - quantize\n"))
+        kill_and_resume(self, self.model, options, 50 if FULL else 6)
 
     def test_interrupt_keeps_the_work_and_exits_130(self):
         process = self.start("--type", "q8_0")
@@ -302,6 +320,75 @@ class Shrink(unittest.TestCase):
             fcntl.flock(lock, fcntl.LOCK_EX)
             done = self.shrink("--type", "q8_0", code=1)
         self.assertIn("another shrink is writing the same output", done.stderr)
+
+
+@unittest.skipUnless(FULL, "minutes on a real model")
+class RealModel(unittest.TestCase):
+    """A model of the store, on disks that fill up or cannot be written."""
+
+    MODEL = "all-minilm-l6-v2"
+    RECIPE = "steps:\n  - gptq: {type: q4_0, tokens: 128, sweeps: 0}\n"
+
+    def setUp(self):
+        if subprocess.run([KINGLET, "inspect", self.MODEL], capture_output=True, check=False).returncode != 0:
+            self.skipTest(self.MODEL + " is not in the store")
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.here = Path(self.folder.name)
+        self.out = self.here / "out.gguf"
+        self.options = ["--recipe", self.here / "r.yaml"]
+        self.options[1].write_text(self.RECIPE)
+
+    def mount(self, size):
+        if os.geteuid() != 0:
+            self.skipTest("mounting takes root")
+        folder = self.here / "disk"
+        folder.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True)
+        self.addCleanup(subprocess.run, ["umount", str(folder)], check=True)
+        (folder / "out.gguf").write_bytes(b"precious")
+        return folder
+
+    def shrink(self, out, code):
+        return kinglet("shrink", self.MODEL, "-o", out, "--no-report", *self.options, code=code)
+
+    def test_fifty_kills(self):
+        kill_and_resume(self, self.MODEL, self.options, 50)
+
+    def test_a_disk_that_is_too_small(self):
+        out = self.mount("20M") / "out.gguf"
+        done = self.shrink(out, 5)
+        self.assertIn("bytes free; this needs", done.stderr)
+        self.assertEqual(out.read_bytes(), b"precious")
+
+    def test_a_disk_that_fills_up(self):
+        folder = self.mount("40M")
+        out = folder / "out.gguf"
+        process = start(self.MODEL, out, *self.options)
+        while process.poll() is None and not list(folder.glob("out.gguf.partial/*/*")):
+            time.sleep(0.01)
+        with open(folder / "filler", "wb", buffering=0) as filler:
+            try:
+                while True:
+                    filler.write(bytes(1 << 16))
+            except OSError:
+                pass
+        message = process.communicate()[1].decode()
+        self.assertEqual(process.returncode, 5, message)
+        self.assertIn("No space left on device", message)
+        self.assertEqual(out.read_bytes(), b"precious")
+        (folder / "filler").unlink()
+        self.shrink(out, 0)
+        self.assertGreater(out.stat().st_size, 1 << 20)
+        self.assertEqual(os.listdir(folder), ["out.gguf"])
+
+    def test_a_disk_that_cannot_be_written(self):
+        folder = self.mount("40M")
+        subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+        done = self.shrink(folder / "out.gguf", 1)
+        self.assertIn("Read-only file system", done.stderr)
+        self.assertEqual((folder / "out.gguf").read_bytes(), b"precious")
+        self.assertEqual(os.listdir(folder), ["out.gguf"])
 
 
 if __name__ == "__main__":
