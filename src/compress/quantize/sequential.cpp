@@ -356,7 +356,8 @@ Result<void> Rounding::product(int index, TapPoint point, std::string_view kind,
   KINGLET_TRY(const bool missing, any_missing(index, {&kind, 1}, store));
   if (!missing) return {};
   const bool first_half = point == TapPoint::kAttended, linear = linear_residual();
-  const std::int64_t inputs = tensors_of(source_->checkpoint(), name).front()->columns();
+  const std::vector<const TensorInfo*> tensors = tensors_of(source_->checkpoint(), name);
+  const std::int64_t inputs = tensors.front()->columns();
   const bool corrects = options_.correction != 0;
   const bool stream_before = target_->model().config().post_norm;
   StageSums sums(inputs, static_cast<std::int64_t>(width_), corrects && !linear, corrects && (linear || stream_before));
@@ -364,7 +365,6 @@ Result<void> Rounding::product(int index, TapPoint point, std::string_view kind,
   const std::vector<Rows>& theirs = stream_before ? (first_half ? source_in_ : source_middle_)
                                     : first_half  ? source_middle_
                                                   : source_out_;
-  const std::vector<const TensorInfo*> tensors = rounder_.tensors_of(name);
   // Of a product of factors the sum is not worth the work.
   const bool weighs_sums = options_.weigh_tokens && stream_before && corrects && tensors.size() == 1;
   std::vector<float> weights;  // of the window's rows; none: they count alike

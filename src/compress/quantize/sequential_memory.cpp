@@ -30,7 +30,7 @@ std::uint64_t stage_bytes(const TensorInfo& tensor, const BlockType& to, std::ui
   const bool trellis = to.form.trellis != nullptr;
   const std::uint64_t collecting = 6 * kFloat * kSequentialRows * inputs;
   const std::uint64_t first = square + square / 2;
-  const std::uint64_t correcting = difference == 0 ? part : square / 2 + (difference == square ? square : 0) + 2 * part;
+  const std::uint64_t correcting = difference == 0 ? part : square / 2 + (difference >= square ? square : 0) + 2 * part;
   const std::uint64_t second = trellis ? 2 * square + part : square / 2 + part;
   const std::uint64_t written = 2 * rows * to.row_bytes(inputs);
   return sums + std::max({collecting, first, std::max(correcting, second) + written});
@@ -46,7 +46,7 @@ SequentialMemory sequential_memory(const Checkpoint& source, const TypePlan& pla
   const int count = layer_count(source);
   const Architecture* architecture = find_architecture(source.architecture());
   const auto config = architecture ? architecture->configure(source.metadata()) : fail(ErrorCode::kUnsupported, "");
-  const bool linear = config && has_linear_residual(*config);
+  const bool linear = config && has_linear_residual(*config), adds_before = config && config->post_norm;
   std::vector<std::array<Matrix, std::size(kLayerMatrixKinds)>> layers(static_cast<std::size_t>(count));
   std::uint64_t inner = width, outside = 0, largest = 0;
   for (const TensorInfo& tensor : source.tensors()) {
@@ -58,7 +58,12 @@ SequentialMemory sequential_memory(const Checkpoint& source, const TypePlan& pla
     const bool joins = std::find(std::begin(kJoining), std::end(kJoining), kind) != std::end(kJoining);
     const auto inputs = static_cast<std::uint64_t>(tensor.columns());
     const bool corrects = options.correction != 0 && &tensor != embedding;
-    const std::uint64_t difference = corrects ? kFloat * inputs * (joins && linear ? width : inputs) : 0;
+    const std::uint64_t difference = corrects ? kFloat * inputs *
+                                                    (!joins        ? inputs
+                                                     : linear      ? width
+                                                     : adds_before ? width + inputs
+                                                                   : inputs)
+                                              : 0;
     const std::uint64_t stage = planned == plan.end() ? 0 : stage_bytes(tensor, *planned->second, difference);
     if (block < 1 || block > count) {
       outside = std::max(outside, stage);
