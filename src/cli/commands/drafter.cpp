@@ -130,16 +130,6 @@ std::vector<std::size_t> curve_sizes(const Model& model) {
   return sizes;
 }
 
-/// How much of the last fifth the kept sizes would have covered, counted on the rest.
-ordered_json coverage_curve(std::span<const TokenId> ids, const Model& model) {
-  auto curve = ordered_json::array();
-  const std::size_t seen = ids.size() * 4 / 5;
-  const auto counts = count_tokens(ids.first(seen), model.config().vocabulary);
-  for (const std::size_t keep : curve_sizes(model))
-    curve.push_back({{"keep", keep}, {"coverage", coverage(counts, keep, ids.subspan(seen), model.tokenizer())}});
-  return curve;
-}
-
 /// One `trim`: what is counted, judged and written.
 class Trimming {
  public:
@@ -151,6 +141,7 @@ class Trimming {
   Result<void> count();
   Result<void> judge();
   Result<std::size_t> size() const;
+  std::vector<std::uint64_t> counts(std::size_t fifths) const;
 
   const Arguments& arguments_;
   std::shared_ptr<const Model> model_;
@@ -158,6 +149,7 @@ class Trimming {
   DrafterFile drafter_;
   std::vector<std::vector<TokenId>> texts_;  ///< what the model wrote; empty: the text's own tokens count
   std::vector<TokenId> ids_;                 ///< what is counted
+  std::vector<TokenId> read_;                ///< the text that texts_ came of; empty where its own tokens count
   ordered_json curve_;
 };
 
@@ -212,14 +204,30 @@ Result<void> Trimming::count() {
   if (arguments_.integer("generate") == 0) return {};
   KINGLET_TRY(texts_, written(model_, ids_, arguments_.integer("generate")));
   const auto given = static_cast<std::ptrdiff_t>(std::min<std::size_t>(ids_.size(), kPromptTokens));
-  ids_.clear();
+  read_ = std::exchange(ids_, {});
   for (const auto& one : texts_) ids_.insert(ids_.end(), one.begin() + given, one.end());
   return {};
 }
 
-/// Lets the drafter read along with the last fifth of what the model wrote, with what was counted on the rest.
+/// Over the first `fifths` of all. What the model wrote has few different tokens: among those that it wrote as often,
+/// the text decides.
+std::vector<std::uint64_t> Trimming::counts(std::size_t fifths) const {
+  const auto part = [&](std::span<const TokenId> ids) { return ids.first(ids.size() * fifths / 5); };
+  auto counts = count_tokens(part(ids_), model_->config().vocabulary);
+  const auto ties = count_tokens(part(read_), model_->config().vocabulary);
+  for (std::size_t id = 0; id < counts.size(); ++id) counts[id] = counts[id] * (read_.size() + 1) + ties[id];
+  return ranked(std::move(counts), arguments_);
+}
+
+/// How much of the last fifth the sizes would have covered, counted on the rest; and lets the drafter read along with
+/// the last fifth of what the model wrote.
 Result<void> Trimming::judge() {
-  curve_ = coverage_curve(ids_, *model_);
+  const auto seen_counts = counts(4);
+  const auto held_out = std::span<const TokenId>(ids_).subspan(ids_.size() * 4 / 5);
+  const auto sizes = curve_sizes(*model_);
+  curve_ = ordered_json::array();
+  for (const std::size_t keep : sizes)
+    curve_.push_back({{"keep", keep}, {"coverage", coverage(seen_counts, keep, held_out, model_->tokenizer())}});
   if (texts_.size() < 5) return {};
   KINGLET_TRY(target_, Engine::create(model_, {.context = 512}));
   if (!drafter_.model.empty()) {
@@ -229,10 +237,7 @@ Result<void> Trimming::judge() {
     KINGLET_TRY(second_, Engine::create(second, {.context = 512}));
   }
   const std::size_t seen = texts_.size() * 4 / 5;
-  const auto counts = ranked(
-      count_tokens(std::span<const TokenId>(ids_).first(ids_.size() * 4 / 5), model_->config().vocabulary), arguments_);
-  const auto order = by_frequency(counts, counts.size(), model_->tokenizer());
-  const auto sizes = curve_sizes(*model_);
+  const auto order = by_frequency(seen_counts, seen_counts.size(), model_->tokenizer());
   const auto layers = static_cast<int>(model_->config().layers);
   KINGLET_TRY(const auto points,
               trim_curve({.target = target_.get(),
@@ -279,10 +284,10 @@ Result<void> Trimming::run() {
   KINGLET_CHECK(count());
   KINGLET_CHECK(judge());
   KINGLET_TRY(const std::size_t keep, size());
-  const auto counts = count_tokens(ids_, model_->config().vocabulary);
-  drafter_.kept = most_frequent(ranked(counts, arguments_), keep, model_->tokenizer());
+  drafter_.kept = most_frequent(counts(5), keep, model_->tokenizer());
+  const auto occurrences = count_tokens(ids_, model_->config().vocabulary);
   for (const TokenId id : drafter_.kept)
-    drafter_.occurrences.push_back(static_cast<std::int64_t>(counts[static_cast<std::size_t>(id)]));
+    drafter_.occurrences.push_back(static_cast<std::int64_t>(occurrences[static_cast<std::size_t>(id)]));
   drafter_.curve = curve_.dump();
   KINGLET_CHECK(write_drafter_file(arguments_.text("output"), drafter_));
   return report(drafter_, arguments_.text("output"), curve_, arguments_.flag("json"));
