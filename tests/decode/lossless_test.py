@@ -259,10 +259,21 @@ class Lossless(unittest.TestCase):
               "of freedom", flush=True)
         self.assertGreaterEqual(cells, 2)
         self.assertLess(total, cells + 4 * (2 * cells) ** 0.5)
+        return drawn
 
     def test_acceptance_by_ratio_keeps_the_distribution(self):
         model = self.tiny("llama.gguf", "--arch", "llama", "--type", "q8_0")
         self.compare_distributions(model, 600, self.tiny("coarse.gguf", "--arch", "llama", "--type", "q4_0"))
+
+    def test_acceptance_by_ratio_with_a_trimmed_head(self):
+        """What the drafter cannot propose is drawn at its proper rate: the rest is taken over the whole vocabulary."""
+        model, coarse = self.tiny("llama.gguf", "--arch", "llama", "--type", "q8_0"), self.tiny("coarse.gguf", "--arch", "llama", "--type", "q4_0")
+        path, _ = self.trim("few.drafter", model, "--keep", "200", "--with", coarse, "--choose", "random", "--seed", "1")
+        kept = json.loads(run("inspect", path, "--json"))["metadata"]["kinglet.drafter.kept"]
+        drawn = self.compare_distributions(model, 600, path)
+        outside = sum(count for pair, count in drawn.items() if not set(pair) <= set(kept))
+        print(f"{outside} of {sum(drawn.values())} pairs with a token that was not proposed", flush=True)
+        self.assertGreater(outside, 100)
 
     @unittest.skipUnless(FULL, "takes minutes: --full")
     def test_acceptance_by_ratio_on_the_real_vocabulary(self):
