@@ -81,7 +81,8 @@ std::vector<Grammar> samples() {
   for (const char* text :
        {"root ::= \"[\" root \"]\" | [ab]+", "root ::= item (\",\" item)*\nitem ::= [0-9]{1,3} | \"(\" root \")\""})
     out.push_back(*Grammar::from_gbnf(text));
-  out.push_back(*Grammar::from_regex("(a|b)*ab|[^\"]{2,5}"));
+  for (const char* text : {"(a|b)*ab|[^\"]{2,5}", "(.|\n)*", "[^\n]{0,20}", "([ab]|日本|\\\\n){1,30}|12"})
+    out.push_back(*Grammar::from_regex(text));
   out.push_back(
       *Grammar::from_tags(R"({"triggers":["ab","\""],"tags":[{"begin":"aba","schema":{"type":"integer"},"end":", "},
       {"begin":"\"","schema":true,"end":"é"}]})"));

@@ -1,4 +1,4 @@
-// JSON strings: which states allow what, so that masks need not try every token.
+// JSON strings and bare texts: which states allow what, so that masks need not try every token.
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -131,7 +131,7 @@ bool CharTerminal::swallows(Parts parts, const TrieNode& node) const {
 }
 
 bool CharTerminal::inside(NodeState state) const {
-  return mode_ == Mode::kJson && !(state == kBeforeQuote) && !(state == kAfterQuote) && state.b == kWhole;
+  return mode_ != Mode::kCanonical && state.b == kWhole;  // which it is not outside the quotes
 }
 
 std::uint64_t CharTerminal::any_characters(NodeState state, std::uint64_t longest) const {

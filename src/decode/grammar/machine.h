@@ -36,6 +36,8 @@ class Terminal {
   virtual void next_bytes(NodeState, ByteSet& set) const { set.fill(~std::uint64_t{0}); }
   /// Itself where it is a JSON string of many possible texts, which has short ways to a mask.
   virtual const CharTerminal* json_string() const { return nullptr; }
+  /// Itself where it is text that stands as it is, which has them too where nothing follows it.
+  virtual const CharTerminal* bare_text() const { return nullptr; }
 };
 
 struct Edge {
@@ -100,8 +102,9 @@ class CharTerminal final : public Terminal {
   bool accepts(NodeState state) const override;
   void next_bytes(NodeState state, ByteSet& set) const override;
   const CharTerminal* json_string() const override { return mode_ == Mode::kJson ? this : nullptr; }
+  const CharTerminal* bare_text() const override { return mode_ == Mode::kPlain ? this : nullptr; }
 
-  // Of JSON strings. Plain characters are those that stand in one as they are.
+  // Of JSON strings and bare texts. Plain characters are those that stand in a JSON string as they are.
   /// Between two characters of the text.
   bool inside(NodeState state) const;
   /// How many characters, whatever they are, may still follow within the string, up to `longest`; 0: not such a state.

@@ -12,6 +12,10 @@ void set_bit(std::vector<std::uint64_t>& bits, TokenId id, bool value = true) {
   word = value ? word | bit : word & ~bit;
 }
 
+void add_bits(std::vector<std::uint64_t>& bits, const std::vector<std::uint64_t>& more) {
+  for (std::size_t word = 0; word < bits.size(); ++word) bits[word] |= more[word];
+}
+
 }  // namespace
 
 // step(node) says whether its byte may follow the bytes above it.
@@ -37,16 +41,18 @@ void Runner::walk_states(const Trie& trie, StateId state, Bits& bits) {
   });
 }
 
-void Runner::walk_inner(const CharTerminal::Place& place, Bits& bits) const {
+void Runner::walk_place(const Trie& trie, const CharTerminal::Place& place, Bits& bits) {
   NodeState path[TokenTrie::kLongestToken + 2];
   path[0] = place.state;
-  walk(trie_.inner(), bits, [&](const TrieNode& node) {
+  walk(trie, bits, [&](const TrieNode& node) {
     return place.string->step(path[node.depth], static_cast<std::uint8_t>(node.symbol), path[node.depth + 1]);
   });
 }
 
-// What stays within a string is the string's alone, whoever called it.
-const Runner::Bits& Runner::string_mask(const StringKey& key, const CharTerminal::Place& place, std::uint64_t plain) {
+// What stays within a string is the string's alone, whoever called it. `others` are the tokens that may stay besides
+// the plain ones.
+const Runner::Bits& Runner::string_mask(const StringKey& key, const CharTerminal::Place& place, std::uint64_t plain,
+                                        const Trie& others) {
   const auto [entry, fresh] = string_masks_.try_emplace(key);
   Bits& bits = entry->second;
   if (!fresh) return bits;
@@ -59,7 +65,7 @@ const Runner::Bits& Runner::string_mask(const StringKey& key, const CharTerminal
     bits.assign(trie_.words(), 0);
     CharTerminal::allow_plain(std::span(&place, 1), trie_.plain(), bits);
   }
-  walk_inner(place, bits);
+  walk_place(others, place, bits);
   mask_bytes_ += bits.size() * 8 + 96;
   return bits;
 }
@@ -81,41 +87,47 @@ bool Runner::fill_strings(Bits& bits) {
   }
   if (most == trie_.longest()) keys.clear();
   if (keys.size() > CharTerminal::kMostPlaces) return false;
-  const auto add = [&](const Bits& one) {
-    for (std::size_t word = 0; word < bits.size(); ++word) bits[word] |= one[word];
-  };
-  if (most > 0) add(string_mask({~NodeId{0}, {most, 0}}, free, most));
+  if (most > 0) add_bits(bits, string_mask({~NodeId{0}, {most, 0}}, free, most, trie_.inner()));
   std::vector<CharTerminal::Place> places;
   for (const auto& [key, string] : keys) {
     const CharTerminal::Place place{string, {key.second.first, key.second.second}};
     const std::uint64_t plain = string->plain_characters(place.state);
     if (plain > 0 || keys.size() == 1)
-      add(string_mask(key, place, plain));
+      add_bits(bits, string_mask(key, place, plain, trie_.inner()));
     else
       places.push_back(place);
   }
   if (!places.empty()) CharTerminal::allow_plain(places, trie_.plain(), bits);
-  for (const auto& place : places) walk_inner(place, bits);
+  for (const auto& place : places) walk_place(trie_.inner(), place, bits);
   return true;
 }
 
 void Runner::fill(StateId state, Bits& bits) {
+  constexpr std::uint32_t kBottom = 0;
   strings_.clear(), others_.clear();
+  CharTerminal::Place last{nullptr, {}};  // a bare text that nothing can follow
+  StringKey key;
   for (const std::uint32_t top : space_.tops(state)) {
-    const CharTerminal* string = space_.terminal(top).json_string();
-    (string != nullptr && string->inside(space_.frame(top).state) ? strings_ : others_).push_back(top);
+    const Frame& frame = space_.frame(top);
+    const Terminal& terminal = space_.terminal(top);
+    const CharTerminal* bare = frame.parent == kBottom && last.string == nullptr ? terminal.bare_text() : nullptr;
+    if (bare != nullptr && bare->inside(frame.state))
+      last = {bare, frame.state}, key = {frame.node, {frame.state.a, frame.state.b}};
+    else if (const CharTerminal* string = terminal.json_string(); string != nullptr && string->inside(frame.state))
+      strings_.push_back(top);
+    else
+      others_.push_back(top);
   }
   bits.assign(trie_.words(), 0);
-  if (strings_.empty() || !fill_strings(bits)) {
-    walk_states(trie_.all(), state, bits);
-    return;
+  if (last.string != nullptr)
+    add_bits(bits, string_mask(key, last, last.string->plain_characters(last.state), trie_.special()));
+  if (!strings_.empty()) {
+    if (fill_strings(bits))
+      walk_states(trie_.leaving(), space_.subset(strings_), bits);
+    else
+      others_.insert(others_.end(), strings_.begin(), strings_.end());
   }
-  if (others_.empty()) {
-    walk_states(trie_.leaving(), state, bits);
-    return;
-  }
-  walk_states(trie_.leaving(), space_.subset(strings_), bits);
-  walk_states(trie_.all(), space_.subset(others_), bits);
+  if (!others_.empty()) walk_states(trie_.all(), space_.subset(others_), bits);
 }
 
 // The mask came from a state that is alike for tokens of at most kCommonBytes.

@@ -44,9 +44,10 @@ class Runner {
   Mask& mask_of(StateId state);
   void fill(StateId state, Bits& bits);
   using StringKey = std::pair<NodeId, std::pair<std::uint64_t, std::uint64_t>>;
-  const Bits& string_mask(const StringKey& key, const CharTerminal::Place& place, std::uint64_t plain);
+  const Bits& string_mask(const StringKey& key, const CharTerminal::Place& place, std::uint64_t plain,
+                          const Trie& others);
   bool fill_strings(Bits& bits);
-  void walk_inner(const CharTerminal::Place& place, Bits& bits) const;
+  static void walk_place(const Trie& trie, const CharTerminal::Place& place, Bits& bits);
   void recheck_uncommon(StateId state, Bits& bits);
   template <typename Step>
   static void walk(const Trie& trie, Bits& bits, Step step);

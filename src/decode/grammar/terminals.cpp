@@ -117,7 +117,7 @@ CharTerminal::CharTerminal(DfaPtr dfa, Mode mode, std::uint64_t min, std::uint64
     }
   }
   if (min_ > max_) empty_ = true;
-  if (dfa_ && !empty_ && mode_ == Mode::kJson) find_shortcuts();
+  if (dfa_ && !empty_ && mode_ != Mode::kCanonical) find_shortcuts();
 }
 
 NodeState CharTerminal::start() const {

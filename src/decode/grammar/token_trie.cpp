@@ -164,7 +164,7 @@ TokenTrie::TokenTrie(const Tokenizer& tokenizer) {
   const TokenId size = tokenizer.size();
   words_ = (static_cast<std::size_t>(size) + 63) / 64;
   plain_.assign(words_ * (kLengths + 2), 0);
-  Words all, plain, inner, leaving;
+  Words all, plain, inner, leaving, special;
   for (TokenId id = 0; id < size; ++id) {
     offsets_.push_back(static_cast<std::uint32_t>(text_.size()));
     if (tokenizer.is_control(id) || tokenizer.is_end(id) || id >= kMostTokens) continue;
@@ -182,15 +182,18 @@ TokenTrie::TokenTrie(const Tokenizer& tokenizer) {
     if (length > 0) {
       plain.emplace_back(piece, id);
       add_plain(length, id);
-    } else if (const InString kind = within_string(piece); kind != InString::kNever) {
-      (kind == InString::kStays ? inner : leaving).emplace_back(piece, id);
+      continue;
     }
+    special.emplace_back(piece, id);
+    if (const InString kind = within_string(piece); kind != InString::kNever)
+      (kind == InString::kStays ? inner : leaving).emplace_back(piece, id);
   }
   for (std::size_t at = words_; at < words_ * (kLengths + 1); ++at) plain_[at] |= plain_[at - words_];
   all_ = build_of_bytes(all);
   plain_trie_ = build_of_characters(plain);
   inner_ = build_of_bytes(inner);
   leaving_ = build_of_bytes(leaving);
+  special_ = build_of_bytes(special);
   for (const TokenId id : tokenizer.end_ids)
     if (id >= 0 && id < size) end_ids_.push_back(id);
   std::sort(end_ids_.begin(), end_ids_.end());

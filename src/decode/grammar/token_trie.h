@@ -52,6 +52,8 @@ class TokenTrie {
   const Trie& inner() const { return inner_; }
   /// Those with a quote that ends the string.
   const Trie& leaving() const { return leaving_; }
+  /// All that are not plain.
+  const Trie& special() const { return special_; }
   /// Tokens of at most `characters` plain characters.
   std::span<const std::uint64_t> plain(std::uint64_t characters) const;
   /// Plain tokens of more than kLengths characters.
@@ -72,7 +74,7 @@ class TokenTrie {
   std::size_t words_ = 0;
   std::uint64_t longest_plain_ = 0, longest_ = 0;
   std::vector<TokenId> uncommon_;
-  Trie all_, plain_trie_, inner_, leaving_;
+  Trie all_, plain_trie_, inner_, leaving_, special_;
   std::vector<std::uint64_t> plain_;  ///< kLengths + 1 bitsets, then all
   std::vector<std::uint8_t> text_;
   std::vector<std::uint32_t> offsets_;
