@@ -40,9 +40,10 @@ struct ShrinkPlan {
   std::uint64_t source_bytes = 0;
   std::uint64_t bytes = 0;  ///< of the file, exact
   BitCounts before, after;
-  double predicted_kl = 0;         ///< with plain rounding, by the planner; 0: not known (gptq has less)
-  std::uint64_t memory_bytes = 0;  ///< predicted peak, pages of the source in use included
-  double seconds = 0;              ///< predicted work; 0: not known
+  double predicted_kl = 0;               ///< with plain rounding, by the planner; 0: not known (gptq has less)
+  double predicted_cosine_distance = 0;  ///< the same for encoders: 1 - cosine to the source's embeddings, of any step
+  std::uint64_t memory_bytes = 0;        ///< predicted peak, pages of the source in use included
+  double seconds = 0;                    ///< predicted work; 0: not known
   /// Predicted decode speed of source (measured) and result, from the times of matrices of their types on this machine;
   /// by plan_shrink alone, 0: not known
   double source_tokens_per_second = 0, tokens_per_second = 0;

@@ -6,6 +6,7 @@
 #include "base/memory_info.h"
 #include "base/sha256.h"
 #include "base/try.h"
+#include "compress/calibration/calibration_text.h"
 #include "compress/held_out.h"
 #include "compress/plan/planner.h"
 #include "compress/planned_checkpoint.h"
@@ -88,10 +89,10 @@ void describe(const Job& job, const Step& step, ShrinkPlan& plan) {
   }
 }
 
-void add_step(const Step& step, ShrinkPlan& plan) {
+void add_step(const Job& job, const Step& step, ShrinkPlan& plan) {
   plan.memory_bytes = std::max(plan.memory_bytes, step.plan.memory_bytes);
   plan.seconds += step.plan.seconds;
-  if (step.loss > 0) plan.predicted_kl = step.loss;
+  if (step.loss > 0) (is_encoder(*job.source) ? plan.predicted_cosine_distance : plan.predicted_kl) = step.loss;
   plan.notes.insert(plan.notes.end(), step.plan.notes.begin(), step.plan.notes.end());
 }
 
@@ -220,7 +221,7 @@ Result<ShrinkPlan> plan_recipe(const Job& job, const Recipe& asked, const TimeLi
   for (std::size_t i = 0; i < asked.steps.size(); ++i) {
     const Checkpoint& from = before ? static_cast<const Checkpoint&>(*before) : *job.source;
     KINGLET_TRY(const auto step, begin_step(job, plan.recipe, i, from, nullptr, limit));
-    add_step(*step, plan);
+    add_step(job, *step, plan);
     describe(job, *step, plan);
     auto after = std::make_unique<PlannedCheckpoint>(step->plan.metadata, infos_of(step->plan));
     before = std::move(after);
@@ -237,7 +238,7 @@ Result<ShrinkPlan> run_recipe(const Job& job, const Recipe& asked, const Folder&
     const bool last = i + 1 == asked.steps.size();
     const std::string joined = folder.file(last ? "model.gguf" : "step" + std::to_string(i) + ".gguf");
     KINGLET_TRY(const auto step, begin_step(job, plan.recipe, i, before ? *before : *job.source, &folder, limit));
-    add_step(*step, plan);
+    add_step(job, *step, plan);
     describe(job, *step, plan);
     if (!file_exists(joined)) {
       KINGLET_CHECK(check_memory(job, *step, asked.steps[i].pass));

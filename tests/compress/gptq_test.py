@@ -89,6 +89,9 @@ class Gptq(unittest.TestCase):
             distances.append(json.loads(done.stdout)["models"][1]["cosine_distance"]["mean"])
         self.assertLess(distances[1], 0.5 * distances[0])
         size = os.path.getsize(out) * 9 // 10
+        plan = json.loads(kinglet("shrink", self.models["bert"], "--to", str(size), "--text", text, "--dry-run", "--json").stdout)
+        self.assertGreater(plan["predicted_cosine_distance"], 0)
+        self.assertIsNone(plan["predicted_kl"])
         done = kinglet("shrink", self.models["bert"], "--to", str(size), "--text", text, "-o", out, "--no-report")
         self.assertLessEqual(os.path.getsize(out), size)
         self.assertNotIn("kind of matrix alone", done.stderr)

@@ -70,6 +70,8 @@ Json plan_json(const ShrinkPlan& plan) {
       {"layer_bits_per_weight", plan.after.layer_bits_per_weight},
       {"source_bytes", plan.source_bytes},
       {"predicted_kl", plan.predicted_kl > 0 ? Json(plan.predicted_kl) : Json(nullptr)},
+      {"predicted_cosine_distance",
+       plan.predicted_cosine_distance > 0 ? Json(plan.predicted_cosine_distance) : Json(nullptr)},
       {"memory_bytes", plan.memory_bytes},
       {"source_tokens_per_second", plan.tokens_per_second > 0 ? Json(plan.source_tokens_per_second) : Json(nullptr)},
       {"tokens_per_second", plan.tokens_per_second > 0 ? Json(plan.tokens_per_second) : Json(nullptr)},
@@ -96,6 +98,10 @@ std::string plan_text(const ShrinkPlan& plan) {
   if (plan.predicted_kl > 0) {
     std::snprintf(line, sizeof line, "expected KL with plain rounding: about %.3f (gptq: usually less than half)\n",
                   plan.predicted_kl);
+    text += line;
+  }
+  if (plan.predicted_cosine_distance > 0) {
+    std::snprintf(line, sizeof line, "expected 1 - cosine of embeddings: about %.4f\n", plan.predicted_cosine_distance);
     text += line;
   }
   if (plan.tokens_per_second > 0) {

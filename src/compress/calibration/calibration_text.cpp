@@ -128,10 +128,15 @@ Result<std::size_t> calibration_window(const Checkpoint& checkpoint) {
   return static_cast<std::size_t>(std::clamp<std::int64_t>(context, 16, 512));
 }
 
+bool is_encoder(const Checkpoint& checkpoint) {
+  const std::string architecture = checkpoint.architecture();
+  const auto causal = checkpoint.metadata().flag_or(architecture + ".attention.causal", architecture != "bert");
+  return causal && !*causal;
+}
+
 Result<CalibrationOptions> calibration_options(const Checkpoint& checkpoint, std::size_t tokens) {
   KINGLET_TRY(const std::size_t window, calibration_window(checkpoint));
-  KINGLET_TRY(const bool causal, checkpoint.metadata().flag_or(checkpoint.architecture() + ".attention.causal", true));
-  return CalibrationOptions{.tokens = tokens, .window = window, .lines = !causal};
+  return CalibrationOptions{.tokens = tokens, .window = window, .lines = is_encoder(checkpoint)};
 }
 
 }  // namespace kinglet

@@ -41,6 +41,9 @@ std::span<const MixPart> calibration_mix();
 Result<std::vector<std::vector<TokenId>>> calibration_windows(const Tokenizer& tokenizer, std::string_view text,
                                                               const CalibrationOptions& options);
 
+/// Whether the model gives embeddings of whole texts: attention looks both ways.
+bool is_encoder(const Checkpoint& checkpoint);
+
 /// Tokens of a window for a model: 512, or its context where that is shorter.
 Result<std::size_t> calibration_window(const Checkpoint& checkpoint);
 

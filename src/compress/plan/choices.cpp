@@ -4,6 +4,7 @@
 
 #include "base/thread_pool.h"
 #include "base/try.h"
+#include "compress/calibration/calibration_text.h"
 #include "compress/matrix_sample.h"
 #include "compress/plan/sensitivity.h"
 #include "kinglet/factors.h"
@@ -13,7 +14,7 @@ namespace kinglet {
 namespace {
 
 constexpr std::string_view kPositions = "position_embd.weight";
-constexpr double kCompensated = 0.4;  // of plain rounding's loss is left by error compensation: MiniLM at 2 to 5 bits
+constexpr double kCompensated = 0.28;  // of plain rounding's loss is left by error compensation: MiniLM at 2 to 5 bits
 constexpr std::int64_t kSampleRows = 16;      // of a matrix: errors of a type differ little between rows
 constexpr std::size_t kSampleValues = 32768;  // wide rows need fewer
 
@@ -91,7 +92,7 @@ Result<Sensitivities> sensitivities_of(PassContext& context) {
 Result<std::vector<TensorChoices>> list_choices(PassContext& context, const ChoiceOptions& options) {
   const Checkpoint& source = *context.source;
   // An encoder's embedding is looked up and multiplies nothing.
-  const bool encoder = source.architecture() == "bert", tied = source.find("output.weight") == nullptr && !encoder;
+  const bool encoder = is_encoder(source), tied = source.find("output.weight") == nullptr && !encoder;
   KINGLET_TRY(const Sensitivities measured, sensitivities_of(context));
   std::vector<TensorChoices> all;
   std::vector<const TensorInfo*> infos;
