@@ -187,19 +187,27 @@ void CharTerminal::allow_plain(std::span<const Place> places, const Trie& plain,
   alive[0] = (1u << places.size()) - 1;
   for (std::size_t k = 0; k < places.size(); ++k) path[k][0] = places[k].string->unpack(places[k].state);
   const std::size_t nodes = plain.nodes.size() - 1;
+  std::size_t block = 0;  // of the wide roots, the first that is not behind
   for (std::size_t i = 0; i < nodes;) {
     const TrieNode& node = plain.nodes[i];
     const std::uint32_t depth = node.depth;
+    const bool wide_root = depth == 0 && node.symbol >= 0x80;
+    while (wide_root && block < plain.wide_blocks.size() && plain.wide_roots[block * Trie::kBlock] < i) ++block;
+    const bool at_block = wide_root && block < plain.wide_blocks.size() && plain.wide_roots[block * Trie::kBlock] == i;
     std::uint32_t living = 0, alike = kLastCodePoint + 1;  // what is refused up to there is refused for the same reason
     bool all = node.height == 0, some = false;             // the whole subtree, or something in it, is allowed
+    const TrieNode* whole = &node;                         // what is allowed as a whole if all is
     for (std::uint32_t left = alive[depth]; left != 0; left &= left - 1) {
       const auto k = static_cast<std::size_t>(std::countr_zero(left));
       const CharTerminal& string = *places[k].string;
       Parts& next = path[k][depth + 1];
       next = path[k][depth];
-      if (!string.read_plain(next, node.symbol, wide[k])) {
-        if (string.dfa_ && wide[k] + 1 < string.dfa_->classes())
-          alike = std::min(alike, string.dfa_->cuts[wide[k] + 1]);
+      const bool lives = string.read_plain(next, node.symbol, wide[k]);
+      const std::uint32_t same = string.dfa_ && wide_root && wide[k] + 1 < string.dfa_->classes()
+                                     ? string.dfa_->cuts[wide[k] + 1]
+                                     : kLastCodePoint + 1;
+      if (!lives) {
+        alike = std::min(alike, same);
         continue;
       }
       living |= 1u << k;
@@ -207,17 +215,19 @@ void CharTerminal::allow_plain(std::span<const Place> places, const Trie& plain,
         some = true;
         continue;
       }
+      if (at_block && plain.wide_blocks[block].symbol < same && string.swallows(next, plain.wide_blocks[block]))
+        whole = &plain.wide_blocks[block], all = true;
       all = all || string.swallows(next, node);
       if (all) break;
       some = some || (string.shortcuts_[static_cast<std::size_t>(next.d)].some & node.below) != 0;
     }
     alive[depth + 1] = living;
     if (living == 0) {
-      i = depth == 0 && node.symbol >= 0x80 ? plain.root_from(alike) : node.end;
+      i = wide_root ? plain.root_from(alike) : node.end;
       continue;
     }
-    set(node.first_token, plain.nodes[all ? node.end : i + 1].first_token);
-    i = all || !some ? node.end : i + 1;
+    set(node.first_token, plain.nodes[all ? whole->end : i + 1].first_token);
+    i = all || !some ? whole->end : i + 1;
   }
 }
 

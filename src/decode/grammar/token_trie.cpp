@@ -114,6 +114,15 @@ Trie build(const Words& words, Symbols symbols) {
   }
   close(0);
   trie.nodes.push_back({0, static_cast<std::uint32_t>(trie.tokens.size()), 0, 0, 0, 0});
+  for (std::size_t i = 0; i < trie.wide_roots.size(); ++i) {
+    const TrieNode& root = trie.nodes[trie.wide_roots[i]];
+    if (i % Trie::kBlock == 0) trie.wide_blocks.push_back(root);
+    TrieNode& block = trie.wide_blocks.back();
+    block.end = root.end;
+    block.below |= root.below;
+    block.height = std::max<std::uint32_t>(block.height, root.height);
+    block.symbol = root.symbol;
+  }
   return trie;
 }
 

@@ -33,6 +33,9 @@ struct Trie {
   std::vector<TrieNode> nodes;  ///< one more at the end
   std::vector<TokenId> tokens;
   std::vector<std::uint32_t> wide_roots;  ///< nodes of depth 0 beyond ASCII, of which there are very many
+  /// kBlock of those each as if they were one node: `below` and `height` are of all, `symbol` is that of the last.
+  std::vector<TrieNode> wide_blocks;
+  static constexpr std::size_t kBlock = 64;
   /// The first node of depth 0 from `code` on; `code` is beyond ASCII.
   std::size_t root_from(std::uint32_t code) const;
 };
