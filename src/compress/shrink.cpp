@@ -2,6 +2,7 @@
 #include "kinglet/shrink.h"
 
 #include <algorithm>
+#include <map>
 
 #include "base/file.h"
 #include "base/memory_info.h"
@@ -108,14 +109,17 @@ Result<ShrinkPlan> run_targets(const Job& job, const Folder& folder, std::vector
 /// be run here, or does not generate.
 Result<void> predict_speed(const Job& job, ShrinkPlan& plan) {
   std::vector<TensorInfo> infos;
+  std::map<std::int64_t, std::int64_t> weights;  // by row length
   TypeTimes wanted;
   for (const ShrunkTensor& tensor : plan.tensors) {
     const BlockType* type = find_block_type(tensor.to);
     if (type && tensor.shape.size() >= 2) type = fitting_block_type(*type, tensor.shape.back());
     if (!type) return {};
     infos.push_back({tensor.name, type, tensor.shape, tensor.bytes});
-    if (tensor.shape.size() >= 2) wanted.want(*type, tensor.shape.back(), infos.back().elements());
+    if (tensor.shape.size() >= 2) weights[tensor.shape.back()] += infos.back().elements();
   }
+  for (const TensorInfo& info : infos)
+    if (info.shape.size() >= 2) wanted.want(*info.type, info.columns(), weights[info.columns()]);
   const auto model = measure_speed_model(context_of(job, plan.recipe, *job.source, 0, ""), std::move(wanted));
   if (!model) {
     if (model.error().code == ErrorCode::kCancelled) return tl::unexpected(Error(model.error()));

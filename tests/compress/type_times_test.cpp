@@ -20,7 +20,7 @@ TEST(TypeTimes, EveryTypeThatWasAskedForHasATime) {
   for (const char* name : {"F32", "Q8_0", "K4", "Q4_0"})
     times.want(*fitting_block_type(*find_block_type(name), 96), 96, 9600);
   ThreadPool pool(2);
-  ASSERT_TRUE(times.measure(pool, 1 << 20));
+  ASSERT_TRUE(times.measure(pool, 1 << 20, 1 << 18));
   for (const char* name : {"F32", "Q8_0", "K4", "Q4_0"}) {
     const BlockType& type = *fitting_block_type(*find_block_type(name), 96);
     EXPECT_GT(times.seconds(type, 10, 96), 0) << name;
@@ -34,7 +34,7 @@ TEST(TypeTimes, TheJournalGivesTheSameTimes) {
   TypeTimes times;
   times.want(*find_block_type("Q8_0"), 64, 6400);
   ThreadPool pool(1);
-  ASSERT_TRUE(times.measure(pool, 1 << 20));
+  ASSERT_TRUE(times.measure(pool, 1 << 20, 1 << 18));
   const auto again = TypeTimes::parse(times.text(), "times.json");
   ASSERT_TRUE(again);
   EXPECT_DOUBLE_EQ(again->seconds(*find_block_type("Q8_0"), 7, 64), times.seconds(*find_block_type("Q8_0"), 7, 64));

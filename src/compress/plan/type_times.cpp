@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "base/aligned_memory.h"
 #include "base/json.h"
 #include "base/thread_pool.h"
 #include "base/try.h"
@@ -18,8 +20,9 @@ namespace kinglet {
 namespace {
 
 constexpr int kRounds = 9;
-constexpr std::int64_t kMostWeights = 8 << 20;  // of one timed matrix: milliseconds
-constexpr std::int64_t kPatternRows = 16;       // encoded once and repeated: times do not depend on values
+constexpr std::int64_t kMostWeights = 8 << 20;    // of one timed matrix: milliseconds
+constexpr std::uint64_t kMostOthers = 256 << 20;  // above any cache
+constexpr std::int64_t kPatternRows = 16;         // encoded once and repeated: times do not depend on values
 
 /// A matrix that is timed.
 struct TimedMatrix {
@@ -28,10 +31,8 @@ struct TimedMatrix {
   double best = 0;
 };
 
-Result<TimedMatrix> make_timed(const BlockType& type, std::int64_t columns, std::int64_t weights) {
-  TimedMatrix subject;
-  subject.columns = columns;
-  subject.rows = std::max<std::int64_t>(1, weights / columns / kPatternRows) * kPatternRows;
+/// The blocks of a matrix of that type: a few rows again and again.
+std::vector<std::byte> pattern_blocks(const BlockType& type, std::int64_t rows, std::int64_t columns) {
   std::vector<float> values(static_cast<std::size_t>(kPatternRows * columns));
   std::uint32_t state = 1;
   for (float& value : values) {
@@ -41,12 +42,46 @@ Result<TimedMatrix> make_timed(const BlockType& type, std::int64_t columns, std:
   const std::uint64_t row_bytes = type.row_bytes(static_cast<std::uint64_t>(columns));
   std::vector<std::byte> pattern(row_bytes * static_cast<std::uint64_t>(kPatternRows)), bytes;
   type.encode(values.data(), values.size() / static_cast<std::size_t>(type.block_values), nullptr, pattern.data());
-  bytes.reserve(row_bytes * static_cast<std::uint64_t>(subject.rows));
-  for (std::int64_t row = 0; row < subject.rows; row += kPatternRows)
-    bytes.insert(bytes.end(), pattern.begin(), pattern.end());
-  KINGLET_TRY(subject.matrix, pack_matrix(type, {subject.rows, columns}, own_bytes(std::move(bytes))));
+  bytes.reserve(row_bytes * static_cast<std::uint64_t>(rows + kPatternRows));
+  for (std::int64_t row = 0; row < rows; row += kPatternRows) bytes.insert(bytes.end(), pattern.begin(), pattern.end());
+  bytes.resize(row_bytes * static_cast<std::uint64_t>(rows));
+  return bytes;
+}
+
+Result<TimedMatrix> make_timed(const BlockType& type, std::int64_t columns, std::int64_t weights) {
+  TimedMatrix subject;
+  subject.columns = columns;
+  subject.rows = std::max<std::int64_t>(1, weights / columns / kPatternRows) * kPatternRows;
+  auto blocks = own_bytes(pattern_blocks(type, subject.rows, columns));
+  KINGLET_TRY(subject.matrix, pack_matrix(type, {subject.rows, columns}, std::move(blocks)));
   return subject;
 }
+
+/// Memory that is read between two timings, so that a matrix is no more in the cache than within its model.
+class OtherMemory {
+ public:
+  static Result<OtherMemory> create(std::uint64_t bytes) {
+    OtherMemory others;
+    KINGLET_TRY(others.memory_, AlignedMemory::allocate(bytes));
+    std::memset(others.memory_.data(), 1, others.memory_.size());  // pages of their own
+    return others;
+  }
+  std::uint64_t size() const { return memory_.size(); }
+  void read(ThreadPool& pool) const {
+    const auto words = static_cast<std::int64_t>(memory_.size() / sizeof(std::uint64_t));
+    const auto* from = reinterpret_cast<const std::uint64_t*>(memory_.data());
+    pool.run([&](int thread) {
+      const WorkShare share = work_share(words, thread, pool.size());
+      std::uint64_t sum = 0;
+      for (std::int64_t i = share.begin; i < share.end; ++i) sum += from[i];
+      volatile std::uint64_t kept = sum;
+      (void)kept;
+    });
+  }
+
+ private:
+  AlignedMemory memory_;
+};
 
 double time_once(const TimedMatrix& subject, const LinearInput& x, std::vector<float>& y, ThreadPool& pool) {
   const Linear& linear = *subject.matrix->linear;
@@ -66,7 +101,9 @@ void TypeTimes::want(const BlockType& type, std::int64_t columns, std::int64_t w
   entry.weights = std::max(entry.weights, weights);
 }
 
-Result<void> TypeTimes::measure(ThreadPool& pool, std::uint64_t memory) {
+Result<void> TypeTimes::measure(ThreadPool& pool, std::uint64_t memory, std::uint64_t model_bytes) {
+  KINGLET_TRY(const OtherMemory others, OtherMemory::create(std::min({model_bytes, memory / 2, kMostOthers})));
+  memory -= others.size();
   std::vector<TimedMatrix> subjects;
   std::int64_t widest = 32;
   const std::uint64_t each = memory / std::max<std::size_t>(1, entries_.size()) / sizeof(float);
@@ -89,6 +126,7 @@ Result<void> TypeTimes::measure(ThreadPool& pool, std::uint64_t memory) {
         x.quantized = quantized.data();
         x.quantized_stride = quantized.size();
       }
+      others.read(pool);
       const double seconds = time_once(subject, x, y, pool);
       if (round == 1 || (round > 1 && seconds < subject.best)) subject.best = seconds;  // the first warms up
     }
@@ -147,9 +185,13 @@ double SpeedModel::seconds(std::span<const TensorInfo> tensors) const {
 
 namespace {
 
-/// Seconds a decoded token, undisturbed: the best of some runs.
-Result<double> decode_seconds(Engine& engine) {
-  SpeedMeter meter(engine);
+/// Seconds a decoded token, undisturbed: the best of some runs. The model is loaded as for any use, its matrices packed
+/// one after the other: on pages of their own, as a workbench has them, they take a fifth longer.
+Result<double> decode_seconds(const Checkpoint& checkpoint, int threads) {
+  KINGLET_TRY(const auto model, Model::load(std::make_unique<BorrowedCheckpoint>(checkpoint), {.threads = threads}));
+  KINGLET_CHECK(check_generates(*model));
+  KINGLET_TRY(const auto engine, Engine::create(model, {.context = 512}));
+  SpeedMeter meter(*engine);
   double best = 0;
   for (int round = 0; round < 5; ++round) {
     KINGLET_TRY(const double speed, meter.run({SpeedTest::Kind::kDecode, 0, "decode"}));
@@ -170,29 +212,30 @@ Result<SpeedModel> measure_speed_model(const PassContext& context, TypeTimes wan
   SpeedModel model;
   model.times = std::move(wanted);
   const bool tied = source.find("output.weight") == nullptr;
-  std::vector<TensorInfo> small(source.tensors().begin(), source.tensors().end());
-  for (TensorInfo& tensor : small) {
-    if (tensor.shape.size() < 2 || !multiplied_a_token(tensor.name, tied)) continue;
-    model.times.want(*tensor.type, tensor.columns(), kMostWeights);
-    if (const BlockType* type = small_type(tensor.columns())) tensor.type = type;
-    model.times.want(*tensor.type, tensor.columns(), kMostWeights);
+  MemoryCheckpoint small(source.metadata());
+  std::uint64_t matrix_bytes = 0;
+  for (const TensorInfo& tensor : source.tensors()) {
+    const bool timed = tensor.shape.size() >= 2 && multiplied_a_token(tensor.name, tied);
+    const BlockType* type = timed ? small_type(tensor.columns()) : nullptr;
+    if (timed) matrix_bytes += tensor.bytes;
+    if (timed) model.times.want(*tensor.type, tensor.columns(), kMostWeights);
+    if (type != nullptr) {
+      model.times.want(*type, tensor.columns(), kMostWeights);
+      small.add(tensor.name, *type, tensor.shape, own_bytes(pattern_blocks(*type, tensor.rows(), tensor.columns())));
+    } else {
+      KINGLET_TRY(TensorData data, source.data(tensor));
+      small.add(tensor.name, *tensor.type, tensor.shape, std::move(data));
+    }
   }
-  KINGLET_CHECK(model.times.measure(*context.pool, std::min<std::uint64_t>(context.memory_bytes / 4, 512 << 20)));
-  KINGLET_TRY(const auto bench, Workbench::open(source, {.threads = context.pool->size()}, {.context = 512}));
-  KINGLET_CHECK(check_generates(bench->model()));
-  KINGLET_CHECK(bench->page_in_all());
-  KINGLET_TRY(model.source_seconds, decode_seconds(bench->engine()));
-  for (std::size_t i = 0; i < small.size(); ++i) {
-    if (small[i].type == source.tensors()[i].type) continue;
-    KINGLET_TRY(auto timed, make_timed(*small[i].type, small[i].columns(), small[i].elements()));
-    KINGLET_CHECK(bench->exchange(small[i].name, std::move(timed.matrix)));
-  }
-  KINGLET_TRY(const double small_seconds, decode_seconds(bench->engine()));
+  KINGLET_CHECK(
+      model.times.measure(*context.pool, std::min<std::uint64_t>(context.memory_bytes / 4, 512 << 20), matrix_bytes));
+  KINGLET_TRY(model.source_seconds, decode_seconds(source, context.pool->size()));
+  KINGLET_TRY(const double small_seconds, decode_seconds(small, context.pool->size()));
   const double before = SpeedModel::matrices(model.times, source.tensors());
-  const double after = SpeedModel::matrices(model.times, small);
-  // Within a model matrices wait for memory more than alone, and never less.
-  if (before > after) model.scale = std::max(1.0, (model.source_seconds - small_seconds) / (before - after));
-  if (before > 0) model.scale = std::min(model.scale, std::max(1.0, model.source_seconds / before));
+  const double after = SpeedModel::matrices(model.times, small.tensors());
+  // Within a model matrices follow each other without a start of their own, and wait for each other.
+  if (before > after) model.scale = std::max(0.5, (model.source_seconds - small_seconds) / (before - after));
+  if (before > 0) model.scale = std::min(model.scale, model.source_seconds / before);
   model.other_seconds = std::max(0.0, model.source_seconds - model.scale * before);
   return model;
 }

@@ -20,9 +20,10 @@ class TypeTimes {
  public:
   /// Asks for a type at a row length; `weights` is how many the model has of that length.
   void want(const BlockType& type, std::int64_t columns, std::int64_t weights);
-  /// Times what was asked for: a matrix of each, in turns, one row at a time on all threads of the pool, so that each
-  /// is read from where the model's matrices are (memory, or the cache for small models). `memory`: most bytes to hold.
-  Result<void> measure(ThreadPool& pool, std::uint64_t memory);
+  /// Times what was asked for: a matrix of each, in turns, one row at a time on all threads of the pool. Before each,
+  /// `model_bytes` of other memory are read, as a token reads the rest of the model: so each comes from where the
+  /// model's matrices come from (memory, or the cache for small models). `memory`: most bytes to hold.
+  Result<void> measure(ThreadPool& pool, std::uint64_t memory, std::uint64_t model_bytes);
   /// Of one multiplication; 0 for what was never measured.
   double seconds(const BlockType& type, std::int64_t rows, std::int64_t columns) const;
   double seconds(const TensorInfo& tensor) const { return seconds(*tensor.type, tensor.rows(), tensor.columns()); }
