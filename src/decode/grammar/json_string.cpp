@@ -138,9 +138,18 @@ std::uint64_t CharTerminal::any_characters(NodeState state, std::uint64_t longes
   if (!inside(state)) return 0;
   const Parts parts = unpack(state);
   if (!dfa_ || shortcuts_[static_cast<std::size_t>(parts.d)].ends) return std::min(max_ - parts.count, longest);
-  const bool any = shortcuts_[static_cast<std::size_t>(parts.d)].any == kFar &&
-                   (max_ == kNoLimit || max_ - parts.count >= longest + farthest_) && (parts.count >= min_ || endless_);
-  return any ? longest : 0;
+  return shortcuts_[static_cast<std::size_t>(parts.d)].any > longest && has_room(parts, longest) ? longest : 0;
+}
+
+// Lengths allow so many characters, wherever in the automaton they lead.
+bool CharTerminal::has_room(Parts parts, std::uint64_t characters) const {
+  return (max_ == kNoLimit || max_ - parts.count >= characters + farthest_) && (parts.count >= min_ || endless_);
+}
+
+bool CharTerminal::takes_common(NodeState state, std::uint64_t longest) const {
+  if (!inside(state) || !dfa_) return false;
+  const Parts parts = unpack(state);
+  return shortcuts_[static_cast<std::size_t>(parts.d)].common > longest && has_room(parts, longest);
 }
 
 std::uint64_t CharTerminal::plain_characters(NodeState state) const {

@@ -109,6 +109,8 @@ class CharTerminal final : public Terminal {
   bool inside(NodeState state) const;
   /// How many characters, whatever they are, may still follow within the string, up to `longest`; 0: not such a state.
   std::uint64_t any_characters(NodeState state, std::uint64_t longest) const;
+  /// Whether `longest` plain characters may still follow whatever they are, but for those of kRareGroup.
+  bool takes_common(NodeState state, std::uint64_t longest) const;
   /// How many plain characters may still follow where any may; 0: not such a state.
   std::uint64_t plain_characters(NodeState state) const;
   /// A state with the same allowed tokens, if none has more than `longest` characters.
@@ -132,6 +134,7 @@ class CharTerminal final : public Terminal {
   void find_shortcuts();
   std::vector<std::uint16_t> steps_to_refusal(std::span<const std::size_t> classes, bool or_to_open) const;
   bool swallows(Parts parts, const TrieNode& node) const;
+  bool has_room(Parts parts, std::uint64_t characters) const;
   bool read_plain(Parts& at, std::uint32_t code, std::size_t& wide) const;
   bool read(Parts parts, std::uint32_t code, NodeState& next) const;
   bool fits(std::int32_t d, std::uint64_t count) const;

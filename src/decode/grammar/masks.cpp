@@ -61,6 +61,9 @@ const Runner::Bits& Runner::string_mask(const StringKey& key, const CharTerminal
     bits.assign(words.begin(), words.end());
     for (const auto& [length, id] : trie_.long_plain())
       if (length <= plain) set_bit(bits, id);
+  } else if (place.string->takes_common(place.state, trie_.longest_plain())) {
+    bits.assign(trie_.common().begin(), trie_.common().end());
+    CharTerminal::allow_plain(std::span(&place, 1), trie_.rare(), bits);
   } else {
     bits.assign(trie_.words(), 0);
     CharTerminal::allow_plain(std::span(&place, 1), trie_.plain(), bits);

@@ -200,12 +200,32 @@ TokenTrie::TokenTrie(const Tokenizer& tokenizer) {
   for (std::size_t at = words_; at < words_ * (kLengths + 1); ++at) plain_[at] |= plain_[at - words_];
   all_ = build_of_bytes(all);
   plain_trie_ = build_of_characters(plain);
+  find_common();
   inner_ = build_of_bytes(inner);
   leaving_ = build_of_bytes(leaving);
   special_ = build_of_bytes(special);
   for (const TokenId id : tokenizer.end_ids)
     if (id >= 0 && id < size) end_ids_.push_back(id);
   std::sort(end_ids_.begin(), end_ids_.end());
+}
+
+void TokenTrie::find_common() {
+  std::vector<std::pair<std::string_view, TokenId>> rare;
+  common_.assign(words_, 0);
+  bool path[kLongestToken + 2] = {};  // by depth: a rare character stands above
+  for (std::size_t i = 0; i + 1 < plain_trie_.nodes.size(); ++i) {
+    const TrieNode& node = plain_trie_.nodes[i];
+    const bool is_rare = path[node.depth + 1] = path[node.depth] || character_group(node.symbol) == kRareGroup;
+    for (std::uint32_t t = node.first_token; t < plain_trie_.nodes[i + 1].first_token; ++t) {
+      const TokenId id = plain_trie_.tokens[t];
+      const auto text = bytes(id);
+      if (is_rare)
+        rare.emplace_back(std::string_view(reinterpret_cast<const char*>(text.data()), text.size()), id);
+      else
+        common_[static_cast<std::size_t>(id) / 64] |= std::uint64_t{1} << (id % 64);
+    }
+  }
+  rare_ = build_of_characters(rare);
 }
 
 void TokenTrie::add_plain(std::uint64_t length, TokenId id) {

@@ -55,6 +55,9 @@ class TokenTrie {
   const Trie& inner() const { return inner_; }
   /// Those with a quote that ends the string.
   const Trie& leaving() const { return leaving_; }
+  /// Of the plain ones those that hold no character of kRareGroup, as bits, and the others.
+  std::span<const std::uint64_t> common() const { return common_; }
+  const Trie& rare() const { return rare_; }
   /// All that are not plain.
   const Trie& special() const { return special_; }
   /// Tokens of at most `characters` plain characters.
@@ -73,11 +76,13 @@ class TokenTrie {
 
  private:
   void add_plain(std::uint64_t length, TokenId id);
+  void find_common();
 
   std::size_t words_ = 0;
   std::uint64_t longest_plain_ = 0, longest_ = 0;
   std::vector<TokenId> uncommon_;
-  Trie all_, plain_trie_, inner_, leaving_, special_;
+  Trie all_, plain_trie_, rare_, inner_, leaving_, special_;
+  std::vector<std::uint64_t> common_;
   std::vector<std::uint64_t> plain_;  ///< kLengths + 1 bitsets, then all
   std::vector<std::uint8_t> text_;
   std::vector<std::uint32_t> offsets_;
