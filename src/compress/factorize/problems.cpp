@@ -114,8 +114,9 @@ Result<void> each_problem(PassContext& context, const std::vector<std::string>& 
     return {};
   }
   KINGLET_TRY(const auto tokenizer, load_tokenizer(context.source->metadata()));
-  KINGLET_TRY(const CalibrationOptions how, calibration_options(*context.source, options.tokens));
-  KINGLET_TRY(const auto windows, calibration_windows(*tokenizer, context.text, how));
+  KINGLET_TRY(const std::size_t window, calibration_window(*context.source));
+  KINGLET_TRY(const auto windows,
+              calibration_windows(*tokenizer, context.text, {.tokens = options.tokens, .window = window}));
   const int layers = layer_count(*context.source);
   KINGLET_CHECK(collect_statistics(*context.source, windows, {.moments = true, .threads = context.pool->size()},
                                    [&](const InputStatistics& point) -> Result<void> {
