@@ -9,6 +9,30 @@
 #include "decode/grammar/token_trie.h"
 
 namespace kinglet::grammar {
+namespace {
+
+/// The classes of the plain characters of each group, ascending.
+std::array<std::vector<std::size_t>, 32> classes_of_groups(const Dfa& dfa) {
+  std::array<std::vector<std::size_t>, 32> members;
+  for (std::uint8_t code = 0x20; code < 0x80; ++code)
+    if (code != '"' && code != '\\') members[character_group(code)].push_back(dfa.ascii[code]);
+  const auto spaces = wide_spaces();
+  for (const auto& [first, last] : spaces)
+    for (std::uint32_t code = first; code <= last; ++code) members[kRareGroup].push_back(dfa.class_of(code));
+  for (std::size_t c = 0; c < dfa.classes() && dfa.cuts[c] <= kLastCodePoint; ++c) {
+    const std::uint32_t first = dfa.cuts[c], end = c + 1 < dfa.classes() ? dfa.cuts[c + 1] : kLastCodePoint + 1;
+    if (end > 0x80 && std::none_of(spaces.begin(), spaces.end(),
+                                   [&](const auto& space) { return first >= space.first && end <= space.second + 1; }))
+      members[kWideGroup].push_back(c);
+  }
+  for (auto& list : members) {
+    std::sort(list.begin(), list.end());
+    list.erase(std::unique(list.begin(), list.end()), list.end());
+  }
+  return members;
+}
+
+}  // namespace
 
 /// Of each state, how many characters of these classes lead out of the automaton, or to a state where the text may not
 /// end, at the fewest.
@@ -47,24 +71,9 @@ std::vector<std::uint16_t> CharTerminal::steps_to_refusal(std::span<const std::s
 
 void CharTerminal::find_shortcuts() {
   const std::size_t count = dfa_->size(), classes = dfa_->classes();
-  std::array<std::vector<std::size_t>, 32> members;  // classes of each group
-  for (std::uint8_t code = 0x20; code < 0x80; ++code)
-    if (code != '"' && code != '\\') members[character_group(code)].push_back(dfa_->ascii[code]);
-  for (const auto& [first, last] : wide_spaces())
-    for (std::uint32_t code = first; code <= last; ++code) members[kRareGroup].push_back(dfa_->class_of(code));
+  const auto members = classes_of_groups(*dfa_);
   std::vector<std::size_t> any;
-  for (std::size_t c = 0; c < classes && dfa_->cuts[c] <= kLastCodePoint; ++c) {
-    any.push_back(c);
-    const std::uint32_t first = dfa_->cuts[c], end = c + 1 < classes ? dfa_->cuts[c + 1] : kLastCodePoint + 1;
-    const auto spaces = wide_spaces();
-    if (end > 0x80 && std::none_of(spaces.begin(), spaces.end(),
-                                   [&](const auto& space) { return first >= space.first && end <= space.second + 1; }))
-      members[kWideGroup].push_back(c);
-  }
-  for (auto& list : members) {
-    std::sort(list.begin(), list.end());
-    list.erase(std::unique(list.begin(), list.end()), list.end());
-  }
+  for (std::size_t c = 0; c < classes && dfa_->cuts[c] <= kLastCodePoint; ++c) any.push_back(c);
   shortcuts_.assign(count, {});
   std::map<std::uint32_t, std::size_t> taken;  // the groups of which a state refuses none, and how many such states
   always_ = ~std::uint32_t{0};
