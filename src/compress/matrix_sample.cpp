@@ -22,6 +22,7 @@ Result<std::vector<float>> sample_matrix(const Checkpoint& source, const TensorI
     tensor.type->decode(data.bytes.data() + static_cast<std::uint64_t>(row) * row_bytes,
                         static_cast<std::size_t>(columns / tensor.type->block_values), sample.data() + i * columns);
   }
+  source.release(tensor, 0, tensor.bytes);  // the rows drag in pages around them, of every tensor of a large model
   for (float value : sample)
     if (!std::isfinite(value))
       return fail(ErrorCode::kCorrupt, "tensor '" + printable(tensor.name) + "' holds values that are not finite");

@@ -284,6 +284,15 @@ TEST(Compensate, KernelsGiveTheSameBitsOnEveryInstructionSet) {
                      .stride = inputs,
                      .weights = weights.data()},
                     windows, cost);
+    const std::vector<double> wide(moment.begin(), moment.end());
+    const double* lines[kDotRows + kDotColumns];
+    for (int i = 0; i < kDotRows + kDotColumns; ++i) lines[i] = wide.data() + i * inputs;
+    double dots[kDotRows * kDotColumns * kDotChains] = {};
+    kernels.dots(lines, lines + kDotRows, 64, dots);
+    const double whole = kernels.dot_end(wide.data() + 64, wide.data() + inputs + 64, inputs - 67, dots);
+    const auto* bits = reinterpret_cast<const float*>(dots);
+    all.insert(all.end(), bits, bits + 2 * std::size(dots));
+    all.insert(all.end(), {static_cast<float>(whole), static_cast<float>(whole - static_cast<float>(whole))});
     all.insert(all.end(), windows, windows + 32 * kRoundingLanes);
     all.insert(all.end(), cost, cost + kRoundingLanes);
     for (const auto& part : {own, levels, c, sums}) all.insert(all.end(), part.begin(), part.end());

@@ -303,7 +303,7 @@ class Shrink(unittest.TestCase):
         program = ("import resource, subprocess, sys; code = subprocess.run(sys.argv[1:]).returncode; "
                    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(code)")
         done = subprocess.run([sys.executable, "-c", program, KINGLET, "shrink", source, "-o", self.out, "--to", "3.9GB",
-                               "--recipe", self.recipe("steps: [quantize]\n"), "--json"],
+                               "--memory", "3GB", "--recipe", self.recipe("steps: [quantize]\n"), "--json"],
                               capture_output=True, text=True, timeout=3600)
         self.assertEqual(done.returncode, 0, done.stderr[-2000:])
         self.assertIn("no report", done.stderr)
