@@ -316,6 +316,27 @@ TEST(GrammarTest, MalformedTagsAreRefused) {
     EXPECT_FALSE(Grammar::from_tags(text)) << text;
 }
 
+TEST(GrammarTest, RepetitionsOfRepetitionsTakeTheSameTexts) {
+  const auto taken = [](std::string_view rule) {
+    const auto grammar = Grammar::from_gbnf("root ::= \"b\" x " + std::string(rule) + "\nx ::= \"c\"\n");
+    std::string lengths;
+    for (int n = 0; n < 6 && grammar; ++n)
+      lengths += matches(*grammar, "bc" + std::string(std::size_t(n), 'a')) ? '1' : '0';
+    return lengths;
+  };
+  for (const char* rule : {"\"a\"**", "\"a\"+*", "\"a\"*+", "\"a\"?*", "\"a\"*?", "\"a\"?+", "\"a\"+?", "\"a\"*{3}"})
+    EXPECT_EQ(taken(rule), "111111") << rule;
+  EXPECT_EQ(taken("\"a\"++"), "011111");
+  EXPECT_EQ(taken("\"a\"??"), "110000");
+  EXPECT_EQ(taken("\"a\"+{2}"), "001111");
+  EXPECT_EQ(taken("\"a\"+{2,3}"), "001111");
+  EXPECT_EQ(taken("\"a\"{2}{2}"), "000010");
+  EXPECT_EQ(taken("\"a\"{2}*"), "101010");
+  EXPECT_EQ(taken("\"a\"?{2}"), "111000");
+  EXPECT_EQ(taken("\"a\"{2,}*"), "101111");
+  EXPECT_EQ(taken("\"a\"*{0}"), "100000");
+}
+
 TEST(GrammarTest, HostileInputIsCompiledOrRefused) {
   EXPECT_TRUE(Grammar::from_regex("(a+)+b"));
   EXPECT_FALSE(Grammar::from_regex("((a|b){1,1000}){1,1000}"));

@@ -61,7 +61,24 @@ AstPtr ast_choice(std::vector<AstPtr> parts) {
   return std::make_shared<const Ast>(std::move(ast));
 }
 
+/// A repetition of a repetition that takes the same texts as a single one becomes that: stacked `*` and `+` would be as
+/// many ways to the same state.
+static void flatten_repeat(AstPtr& part, int& min, int& max) {
+  if (part->kind != Ast::Kind::kRepeat || max == 0) return;
+  const bool unbounded = part->max < 0, optional = part->min == 0 && part->max == 1;
+  if (unbounded && part->min <= 1) {
+    if (part->min == 0) min = 0;
+    max = -1;
+  } else if (optional && (max < 0 || max == 1)) {
+    min = 0;
+  } else {
+    return;
+  }
+  part = part->parts[0];
+}
+
 AstPtr ast_repeat(AstPtr part, int min, int max) {
+  flatten_repeat(part, min, max);
   Ast ast;
   ast.kind = Ast::Kind::kRepeat;
   ast.parts.push_back(std::move(part));
