@@ -1,14 +1,13 @@
 // Several models that answer as one: --with, --guard, --route.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string>
 
 #include "cli/command.h"
-#include "decode/prompt.h"
+#include "cli/prompt_file.h"
 #include "kinglet/generate.h"
 #include "kinglet/pair.h"
 #include "kinglet/route.h"
@@ -25,13 +24,11 @@ struct TeamAnswer {
   std::string note;                ///< the same in a line for people
 };
 
-/// The prompt once more, for a model with a vocabulary and a template of its own.
-using PromptFor = std::function<Result<std::vector<TokenId>>(const PromptMaker&)>;
-
 class Team {
  public:
   virtual ~Team() = default;
-  /// Answers the request's prompt, and hands text to its on_text as soon as it is certain.
+  /// Answers the request's prompt, which `prompt` makes once more for a model of another vocabulary, and hands text to
+  /// its on_text as soon as it is certain.
   virtual Result<TeamAnswer> answer(const GenerateRequest& request, const PromptFor& prompt) = 0;
   /// Bytes of weights that the models beside the command line's MODEL have read so far.
   virtual std::uint64_t weights_read() const = 0;

@@ -9,8 +9,6 @@
 #include <string>
 #include <utility>
 
-#include "base/file.h"
-#include "base/json.h"
 #include "base/limits.h"
 #include "base/try.h"
 #include "cli/command.h"
@@ -18,6 +16,7 @@
 #include "cli/drafter.h"
 #include "cli/generation.h"
 #include "cli/output.h"
+#include "cli/prompt_file.h"
 #include "cli/team.h"
 #include "decode/prompt.h"
 #include "engine/early_exit.h"
@@ -29,8 +28,6 @@ namespace kinglet {
 namespace {
 
 using nlohmann::ordered_json;
-
-constexpr std::uint64_t kMostPromptBytes = std::uint64_t{1} << 30;
 
 constexpr OptionSpec kOptions[] = {
     {.name = "file",
@@ -216,30 +213,13 @@ Result<void> run_one(const Arguments& arguments) {
 }
 
 Result<std::vector<GenerateRequest>> read_prompts(const std::string& path, Session& session, std::string_view system) {
-  KINGLET_TRY(const std::string text, read_file(path, kMostPromptBytes));
+  KINGLET_TRY(session.questions, read_prompt_file(path, system));
   std::vector<GenerateRequest> requests;
-  std::size_t number = 0;
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t end = std::min(text.find('\n', at), text.size());
-    const std::string_view line(text.data() + at, end - at);
-    at = end + 1;
-    ++number;
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    const std::string place = path + ":" + std::to_string(number);
-    KINGLET_TRY(const ordered_json value, parse_json(line, place));
+  for (const PromptFor& question : session.questions) {
     GenerateRequest request;
     request.options = session.options;
     request.options.seed += requests.size();  // each line is as if it were alone with its own seed
-    if (value.is_object() && value.contains("prompt") && value["prompt"].is_string()) {
-      session.questions.emplace_back([prompt = value["prompt"].get<std::string>(), system = std::string(system)](
-                                         const PromptMaker& maker) { return maker.from_text(prompt, system); });
-    } else if (value.is_object() && value.contains("messages") && value["messages"].is_array()) {
-      session.questions.emplace_back(
-          [messages = value["messages"]](const PromptMaker& maker) { return maker.from_messages(messages); });
-    } else {
-      return fail(ErrorCode::kInvalidArgument, "expected {\"prompt\": \"…\"} or {\"messages\": […]}", "", place);
-    }
-    KINGLET_TRY(request.prompt, session.questions.back()(*session.prompts));
+    KINGLET_TRY(request.prompt, question(*session.prompts));
     session.constrain(request);
     requests.push_back(std::move(request));
   }
