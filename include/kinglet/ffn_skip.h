@@ -59,6 +59,9 @@ struct SkipCalibration {
   SkipRule rule = SkipRule::kAdaptive;
   double ratio = 0.25;  ///< wanted share of skipped feed-forwards of rows after the warm-up, 0 < ratio <= 0.6
   int probe = 1, warm_up = 32, windows = 8, window = 192;
+  /// Of kAdaptive: beside the paper's cold layers also those whose feed-forwards cost most nats when they are left out
+  /// alone, as many as the text wants.
+  bool costly_are_cold = true;
   std::function<void(int done, int total)> progress;
 };
 /// Finds the cold layers, the similarities and the threshold (by bisection on decoding the text token by token).

@@ -55,17 +55,26 @@ struct Divergence {
   std::vector<Disagreement> worst;  ///< descending by kl
 };
 
+struct WindowScore {
+  double nll = 0;           ///< nats a token
+  std::int64_t tokens = 0;  ///< scored
+};
+
 struct Evaluation {
   double nll = 0, standard_error = 0;  ///< nats a token
   double perplexity = 0;               ///< exp(nll)
   std::int64_t tokens = 0;             ///< scored
   std::int64_t fed = 0;                ///< tokens that went through the model
   double seconds = 0;
+  std::vector<WindowScore> windows;      ///< one for each
   std::optional<Divergence> divergence;  ///< with a reference
 };
 
 struct EvaluateOptions {
   int chunk = 0;  ///< most rows of one pass; 0: the engine's max_rows
+  /// 0: the windows go through one after the other, in large pieces. N: as decoding goes, a token of N windows each in
+  /// a pass.
+  int batch = 0;
   /// Changes the logits [vocabulary] for a token before they are scored (a grammar forbids some), in the order of the
   /// tokens: (index of the window, of the token in it, row). With a reference also its row.
   std::function<Result<void>(std::size_t window, std::size_t index, std::span<float> row)> reshape = {};

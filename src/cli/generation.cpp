@@ -5,6 +5,7 @@
 #include <charconv>
 #include <deque>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "base/file.h"
 #include "base/sha256.h"
@@ -190,6 +191,13 @@ Result<std::shared_ptr<const FeedForwardSkip>> load_ffn_skip(const std::string& 
 }
 
 }  // namespace
+
+nlohmann::ordered_json ffn_skip_json(const FeedForwardSkip& skip) {
+  const std::int64_t ran = skip.ran, skipped = skip.skipped, all = ran + skipped;
+  return {{"ran", ran},
+          {"skipped", skipped},
+          {"share", all > 0 ? static_cast<double>(skipped) / static_cast<double>(all) : 0.0}};
+}
 
 Result<std::string> model_digest(std::string_view name) {
   KINGLET_TRY(const std::string path, resolve_model(name));

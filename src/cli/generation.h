@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
 
@@ -29,6 +30,9 @@ Result<std::unique_ptr<Checkpoint>> open_model(std::string_view name);
 
 /// SHA-256 of the model's file in hexadecimal; empty for a folder.
 Result<std::string> model_digest(std::string_view name);
+
+/// {"ran","skipped","share"} so far: feed-forwards of tokens that might skip, those of answers after the warm-up.
+nlohmann::ordered_json ffn_skip_json(const FeedForwardSkip& skip);
 
 /// The text of --file (standard input for "-"), else positional `index`, else standard input where that is no terminal.
 /// kInvalidArgument with `what` ("a prompt") where there is none or both are given.

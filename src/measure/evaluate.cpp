@@ -68,11 +68,19 @@ class Evaluator {
   Result<Evaluation> run();
 
  private:
-  Result<void> window(std::size_t number);
-  Result<void> piece(std::size_t number, Sequence& sequence, Sequence* other, std::size_t begin, std::size_t end);
-  Result<void> feed(Engine& engine, Sequence& sequence, const TextWindow& window, std::size_t begin, std::size_t end,
+  /// A window on its way through the models. The last token predicts nothing that is scored and is not fed.
+  struct Reader {
+    std::size_t window = 0, at = 0, last = 0;
+    std::unique_ptr<Sequence> sequence, other;
+  };
+  Result<Reader> open(std::size_t number);
+  Result<void> read();
+  Result<void> pass(std::span<Reader> readers, std::size_t step);
+  Result<void> feed(Engine& engine, std::span<const Reader> readers, std::size_t step, bool reference,
                     std::vector<float>& logits);
+  void score(std::size_t first);
   Divergence divergence() const;
+  std::vector<WindowScore> by_window() const;
   double error_between_windows(double mean) const;
   Disagreement describe(std::size_t at) const;
 
@@ -84,6 +92,7 @@ class Evaluator {
   std::vector<float> logits_, reference_logits_;
   std::vector<std::int32_t> wanted_;
   std::vector<Row> rows_;
+  std::vector<TokenId> ids_;
   std::vector<Score> scores_;
   std::vector<Place> places_;
   std::uint64_t done_ = 0, total_ = 0;
@@ -97,32 +106,50 @@ std::size_t piece_size(const Engine& engine, int chunk) {
   return std::max<std::size_t>(1, std::min(rows, kLogitBytes / std::max<std::size_t>(row_bytes, 1)));
 }
 
-Result<void> Evaluator::feed(Engine& engine, Sequence& sequence, const TextWindow& window, std::size_t begin,
-                             std::size_t end, std::vector<float>& logits) {
+/// The next `step` tokens of each reader.
+Result<void> Evaluator::feed(Engine& engine, std::span<const Reader> readers, std::size_t step, bool reference,
+                             std::vector<float>& logits) {
   rows_.clear();
+  ids_.clear();
   wanted_.clear();
-  for (std::size_t i = begin; i < end; ++i) {
-    rows_.push_back({&sequence, static_cast<std::int32_t>(i), -1});
-    if (i + 1 >= window.score_from && i + 1 < window.ids.size())
-      wanted_.push_back(static_cast<std::int32_t>(i - begin));
+  for (const Reader& reader : readers) {
+    const TextWindow& window = windows_[reader.window];
+    for (std::size_t i = reader.at; i < std::min(reader.at + step, reader.last); ++i) {
+      if (i + 1 >= window.score_from) wanted_.push_back(static_cast<std::int32_t>(rows_.size()));
+      rows_.push_back({(reference ? reader.other : reader.sequence).get(), static_cast<std::int32_t>(i), -1});
+      ids_.push_back(window.ids[i]);
+    }
   }
   if (logits.size() < wanted_.size() * vocabulary_) logits.resize(wanted_.size() * vocabulary_);
-  return engine.step(rows_, std::span(window.ids).subspan(begin, end - begin), wanted_, logits.data());
+  return engine.step(rows_, ids_, wanted_, logits.data());
 }
 
-Result<void> Evaluator::piece(std::size_t number, Sequence& sequence, Sequence* other, std::size_t begin,
-                              std::size_t end) {
-  const TextWindow& window = windows_[number];
-  KINGLET_CHECK(feed(model_, sequence, window, begin, end, logits_));
-  if (reference_) KINGLET_CHECK(feed(*reference_, *other, window, begin, end, reference_logits_));
-  const std::size_t first = scores_.size(), count = wanted_.size();
-  scores_.resize(first + count);
-  for (std::int32_t w : wanted_) places_.push_back({number, begin + static_cast<std::size_t>(w) + 1});
-  for (std::size_t i = 0; options_.reshape && i < count; ++i) {
-    const std::size_t at = i * vocabulary_, index = places_[first + i].index;
-    KINGLET_CHECK(options_.reshape(number, index, {logits_.data() + at, vocabulary_}));
-    if (reference_) KINGLET_CHECK(options_.reshape(number, index, {reference_logits_.data() + at, vocabulary_}));
+Result<void> Evaluator::pass(std::span<Reader> readers, std::size_t step) {
+  if (interrupted()) return fail(ErrorCode::kCancelled, "interrupted after " + std::to_string(done_) + " tokens");
+  KINGLET_CHECK(feed(model_, readers, step, false, logits_));
+  if (reference_) KINGLET_CHECK(feed(*reference_, readers, step, true, reference_logits_));
+  const std::size_t first = places_.size();
+  for (Reader& reader : readers) {
+    const std::size_t end = std::min(reader.at + step, reader.last);
+    done_ += end - reader.at;
+    for (; reader.at < end; ++reader.at)
+      if (reader.at + 1 >= windows_[reader.window].score_from) places_.push_back({reader.window, reader.at + 1});
   }
+  for (std::size_t i = 0; options_.reshape && first + i < places_.size(); ++i) {
+    const auto& [number, index] = places_[first + i];
+    KINGLET_CHECK(options_.reshape(number, index, {logits_.data() + i * vocabulary_, vocabulary_}));
+    if (reference_)
+      KINGLET_CHECK(options_.reshape(number, index, {reference_logits_.data() + i * vocabulary_, vocabulary_}));
+  }
+  score(first);
+  if (options_.progress) options_.progress(done_, total_);
+  return {};
+}
+
+/// The places from `first` on, whose logits have just been made.
+void Evaluator::score(std::size_t first) {
+  const std::size_t count = places_.size() - first;
+  scores_.resize(places_.size());
   for (std::size_t i = 0; options_.combine && reference_ && i < count; ++i)
     options_.combine({logits_.data() + i * vocabulary_, vocabulary_},
                      {reference_logits_.data() + i * vocabulary_, vocabulary_});
@@ -133,27 +160,36 @@ Result<void> Evaluator::piece(std::size_t number, Sequence& sequence, Sequence* 
       const std::span<const float> row(logits_.data() + i * vocabulary_, vocabulary_);
       std::span<const float> other_row;
       if (reference_) other_row = {reference_logits_.data() + i * vocabulary_, vocabulary_};
-      scores_[first + i] = score_row(row, other_row, window.ids[places_[first + i].index]);
+      const auto& [number, index] = places_[first + i];
+      scores_[first + i] = score_row(row, other_row, windows_[number].ids[index]);
     }
   });
-  done_ += end - begin;
-  if (options_.progress) options_.progress(done_, total_);
-  return {};
 }
 
-Result<void> Evaluator::window(std::size_t number) {
-  const TextWindow& window = windows_[number];
-  KINGLET_TRY(auto sequence, model_.new_sequence());
-  std::unique_ptr<Sequence> other;
-  std::size_t step = piece_size(model_, options_.chunk);
+Result<Evaluator::Reader> Evaluator::open(std::size_t number) {
+  Reader reader{.window = number, .last = windows_[number].ids.size() - 1, .sequence = nullptr, .other = nullptr};
+  KINGLET_TRY(reader.sequence, model_.new_sequence());
   if (reference_) {
-    KINGLET_TRY(other, reference_->new_sequence());
-    step = std::min(step, piece_size(*reference_, options_.chunk));
+    KINGLET_TRY(reader.other, reference_->new_sequence());
   }
-  const std::size_t last = window.ids.size() - 1;  // the last token predicts nothing that is scored
-  for (std::size_t begin = 0; begin < last; begin += step) {
-    if (interrupted()) return fail(ErrorCode::kCancelled, "interrupted after " + std::to_string(done_) + " tokens");
-    KINGLET_CHECK(piece(number, *sequence, other.get(), begin, std::min(begin + step, last)));
+  return reader;
+}
+
+/// One window after the other in large pieces; or several side by side, one token of each in a pass.
+Result<void> Evaluator::read() {
+  const bool decodes = options_.batch > 0;
+  std::size_t step = decodes ? 1 : piece_size(model_, options_.chunk);
+  if (reference_ && !decodes) step = std::min(step, piece_size(*reference_, options_.chunk));
+  const std::size_t most = decodes ? static_cast<std::size_t>(options_.batch) : 1;
+  std::vector<Reader> readers;
+  for (std::size_t next = 0; next < windows_.size() || !readers.empty();) {
+    for (; readers.size() < most && next < windows_.size(); ++next) {
+      KINGLET_TRY(Reader reader, open(next));
+      if (reader.last > 0) readers.push_back(std::move(reader));
+    }
+    if (readers.empty()) break;
+    KINGLET_CHECK(pass(readers, step));
+    std::erase_if(readers, [](const Reader& reader) { return reader.at >= reader.last; });
   }
   return {};
 }
@@ -172,7 +208,7 @@ Result<Evaluation> Evaluator::run() {
         return fail(ErrorCode::kInvalidArgument, "the text has the token id " + std::to_string(id) +
                                                      ", expected 0 to " + std::to_string(vocabulary_ - 1));
   }
-  for (std::size_t number = 0; number < windows_.size(); ++number) KINGLET_CHECK(window(number));
+  KINGLET_CHECK(read());
   Evaluation result;
   result.tokens = static_cast<std::int64_t>(scores_.size());
   result.fed = static_cast<std::int64_t>(done_);
@@ -184,8 +220,19 @@ Result<Evaluation> Evaluator::run() {
   result.standard_error =
       count > 1 ? std::sqrt(std::max(0.0, squares / count - result.nll * result.nll) / (count - 1)) : 0;
   result.perplexity = std::exp(result.nll);
+  result.windows = by_window();
   if (reference_) result.divergence = divergence();
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  return result;
+}
+
+std::vector<WindowScore> Evaluator::by_window() const {
+  std::vector<WindowScore> result(windows_.size());
+  for (std::size_t i = 0; i < scores_.size(); ++i) {
+    result[places_[i].window].nll += scores_[i].nll;
+    ++result[places_[i].window].tokens;
+  }
+  for (WindowScore& window : result) window.nll /= static_cast<double>(std::max<std::int64_t>(window.tokens, 1));
   return result;
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <optional>
 
 #include "base/interrupt.h"
 #include "base/try.h"
@@ -15,7 +16,11 @@ namespace {
 
 /// The paper's cold regions, as shares of the layers.
 constexpr double kColdStart = 0.1, kColdEnd = 0.05;
-constexpr int kBisections = 8;
+constexpr int kBisections = 10;
+/// A share this near to the wanted one is met.
+constexpr double kNear = 0.002;
+/// Every how many tokens one is scored where a layer's cost is measured.
+constexpr std::size_t kScored = 3;
 
 class Calibration {
  public:
@@ -29,9 +34,19 @@ class Calibration {
   Result<std::unique_ptr<FeedForwardSkip>> run();
 
  private:
+  using WindowReader =
+      std::function<Result<void>(Engine& engine, std::span<const TokenId> window, std::span<const float> hidden)>;
+  Result<void> read_windows(const ForwardHooks& hooks, const WindowReader& then);
   Result<void> measure_similarity(FeedForwardSkip& skip);
+  Result<double> cost_without(int layer);
+  Result<std::vector<std::size_t>> rank_by_cost(const FeedForwardSkip& skip);
   Result<SkipPoint> decode(const FeedForwardSkip& skip);
-  Result<void> bisect(FeedForwardSkip& skip);
+  Result<SkipPoint> bisect(FeedForwardSkip& skip);
+  Result<void> adapt(FeedForwardSkip& skip);
+  std::size_t width() const { return static_cast<std::size_t>(model_->config().width); }
+  void advance() {
+    if (how_.progress) how_.progress(++done_, expected_);
+  }
   void choose_off(FeedForwardSkip& skip) const;
   Result<std::unique_ptr<Engine>> engine(std::shared_ptr<const FeedForwardSkip> skip, int rows) const {
     return Engine::create(model_, {.context = how_.window, .max_rows = rows, .ffn_skip = std::move(skip)});
@@ -41,13 +56,28 @@ class Calibration {
   const SkipCalibration& how_;
   std::int64_t layers_;
   std::vector<std::span<const TokenId>> windows_;
+  int done_ = 0, expected_ = 0;
 };
 
-/// Mean cosine of a row before and after each feed-forward, without skips. A prompt's rows are those of decoding.
-Result<void> Calibration::measure_similarity(FeedForwardSkip& skip) {
+/// Each window in one pass, as a prompt without skips of its own; its rows are those of decoding.
+Result<void> Calibration::read_windows(const ForwardHooks& hooks, const WindowReader& then) {
   KINGLET_TRY(auto engine, this->engine(nullptr, how_.window));
-  const auto width = static_cast<std::size_t>(model_->config().width);
-  std::vector<float> hidden(static_cast<std::size_t>(how_.window) * width), before(hidden.size());
+  std::vector<float> hidden(static_cast<std::size_t>(how_.window) * width());
+  for (const auto window : windows_) {
+    if (interrupted()) return fail(ErrorCode::kCancelled, "interrupted");
+    KINGLET_TRY(auto sequence, engine->new_sequence());
+    std::vector<Row> rows;
+    for (std::size_t i = 0; i < window.size(); ++i) rows.push_back({sequence.get(), static_cast<std::int32_t>(i)});
+    KINGLET_CHECK(engine->embed(window, {}, hidden.data()));
+    KINGLET_CHECK(engine->forward({.rows = rows, .hidden = hidden.data(), .hooks = &hooks}));
+    if (then) KINGLET_CHECK(then(*engine, window, hidden));
+  }
+  return {};
+}
+
+/// Mean cosine of a row before and after each feed-forward, without skips.
+Result<void> Calibration::measure_similarity(FeedForwardSkip& skip) {
+  std::vector<float> before(static_cast<std::size_t>(how_.window) * width());
   std::vector<double> sums(static_cast<std::size_t>(layers_));
   const auto first = static_cast<std::size_t>(std::min(how_.warm_up, how_.window - 1));
   ForwardHooks hooks;
@@ -55,17 +85,11 @@ Result<void> Calibration::measure_similarity(FeedForwardSkip& skip) {
     std::copy(rows.begin(), rows.end(), before.begin());
   };
   hooks.after_layer = [&](int layer, std::span<float> rows) {
-    for (std::size_t i = first; i < rows.size() / width; ++i)
+    for (std::size_t i = first; i < rows.size() / width(); ++i)
       sums[static_cast<std::size_t>(layer)] +=
-          cosine(std::span(before).subspan(i * width, width), rows.subspan(i * width, width));
+          cosine(std::span(before).subspan(i * width(), width()), rows.subspan(i * width(), width()));
   };
-  for (const auto window : windows_) {
-    KINGLET_TRY(auto sequence, engine->new_sequence());
-    std::vector<Row> rows;
-    for (std::size_t i = 0; i < window.size(); ++i) rows.push_back({sequence.get(), static_cast<std::int32_t>(i)});
-    KINGLET_CHECK(engine->embed(window, {}, hidden.data()));
-    KINGLET_CHECK(engine->forward({.rows = rows, .hidden = hidden.data(), .hooks = &hooks}));
-  }
+  KINGLET_CHECK(read_windows(hooks, {}));
   const double count =
       static_cast<double>(windows_.size()) * static_cast<double>(how_.window - static_cast<int>(first));
   for (const double sum : sums) skip.similarity.push_back(sum / count);
@@ -110,24 +134,106 @@ Result<SkipPoint> Calibration::decode(const FeedForwardSkip& skip) {
   return point;
 }
 
-/// Lower thresholds skip more.
-Result<void> Calibration::bisect(FeedForwardSkip& skip) {
-  double low = *std::ranges::min_element(skip.similarity) - 0.1, high = 1;
-  for (int i = 0; i < kBisections; ++i) {
+/// Nats a token where the layer's feed-forward alone is left out.
+Result<double> Calibration::cost_without(int layer) {
+  const auto vocabulary = static_cast<std::size_t>(model_->config().vocabulary);
+  ForwardHooks hooks;
+  hooks.feed_forward = [&](int at, std::span<const float>, std::span<std::uint8_t> run) {
+    if (at == layer) std::ranges::fill(run, 0);
+  };
+  std::vector<float> scored, logits;
+  std::vector<TokenId> targets;
+  double sum = 0;
+  std::size_t count = 0;
+  KINGLET_CHECK(
+      read_windows(hooks, [&](Engine& engine, std::span<const TokenId> window, std::span<const float> hidden) {
+        scored.clear();
+        targets.clear();
+        for (auto i = static_cast<std::size_t>(how_.warm_up); i + 1 < window.size(); i += kScored) {
+          const auto row = hidden.subspan(i * width(), width());
+          scored.insert(scored.end(), row.begin(), row.end());
+          targets.push_back(window[i + 1]);
+        }
+        logits.resize(targets.size() * vocabulary);
+        auto done = engine.head(scored.data(), static_cast<int>(targets.size()), {}, logits.data());
+        for (std::size_t i = 0; done && i < targets.size(); ++i) {
+          const std::span<const float> row(logits.data() + i * vocabulary, vocabulary);
+          sum += log_sum_exp(row) - static_cast<double>(row[static_cast<std::size_t>(targets[i])]);
+        }
+        count += targets.size();
+        return done;
+      }));
+  advance();
+  return sum / static_cast<double>(std::max<std::size_t>(count, 1));
+}
+
+/// The layers that may skip, the cheapest to leave out first.
+Result<std::vector<std::size_t>> Calibration::rank_by_cost(const FeedForwardSkip& skip) {
+  std::vector<std::pair<double, std::size_t>> costs;
+  for (std::size_t layer = 0; layer < skip.cold.size(); ++layer) {
+    if (skip.cold[layer] != 0) continue;
+    KINGLET_TRY(const double cost, cost_without(static_cast<int>(layer)));
+    costs.emplace_back(cost, layer);
+  }
+  std::ranges::sort(costs);
+  std::vector<std::size_t> order;
+  for (const auto& [cost, layer] : costs) order.push_back(layer);
+  return order;
+}
+
+/// The threshold whose share is nearest to the wanted one. Lower thresholds skip more.
+Result<SkipPoint> Calibration::bisect(FeedForwardSkip& skip) {
+  double low = 1, high = 1;
+  for (std::size_t i = 0; i < skip.cold.size(); ++i)
+    if (skip.cold[i] == 0) low = std::min(low, skip.similarity[i] - 0.1);
+  SkipPoint nearest{.threshold = 2, .share = 0};
+  for (int i = 0; i < kBisections && std::abs(nearest.share - how_.ratio) > kNear; ++i) {
     skip.threshold = (low + high) / 2;
     KINGLET_TRY(const SkipPoint point, decode(skip));
     skip.curve.push_back(point);
-    if (how_.progress) how_.progress(i + 1, kBisections);
+    advance();
     (point.share > how_.ratio ? low : high) = skip.threshold;
+    if (std::abs(point.share - how_.ratio) < std::abs(nearest.share - how_.ratio)) nearest = point;
   }
-  const auto nearest =
-      std::ranges::min_element(skip.curve.begin() + 1, skip.curve.end(), {},
-                               [&](const SkipPoint& point) { return std::abs(point.share - how_.ratio); });
-  skip.threshold = nearest->threshold;
-  if (std::abs(nearest->share - how_.ratio) > 0.05)
+  skip.threshold = nearest.threshold;
+  return nearest;
+}
+
+/// Which layers are cold, and the threshold: of several numbers of warm layers, the one that costs the text least.
+Result<void> Calibration::adapt(FeedForwardSkip& skip) {
+  const auto ends = skip.cold;
+  const auto warm = static_cast<std::size_t>(std::ranges::count(ends, 0));
+  std::vector<std::size_t> order, sizes = {warm};
+  if (how_.costly_are_cold) {
+    expected_ = static_cast<int>(warm) + 3 * kBisections;
+    KINGLET_TRY(order, rank_by_cost(skip));
+    // Of the warm layers at most probe in probe + 1 can be skipped, and not the first.
+    const double most = how_.probe > 0 ? static_cast<double>(how_.probe) / (how_.probe + 1) : 1;
+    const auto least = static_cast<std::size_t>(std::ceil(how_.ratio * static_cast<double>(layers_) / most)) + 1;
+    for (const std::size_t size : {(least + warm) / 2, least})
+      if (size < sizes.back()) sizes.push_back(size);
+  } else {
+    expected_ = kBisections;
+  }
+  std::optional<SkipPoint> best;
+  std::vector<std::uint8_t> cold;
+  std::vector<SkipPoint> curve;
+  for (const std::size_t size : sizes) {
+    skip.cold = ends;
+    skip.curve.resize(1);  // the point without skips
+    for (std::size_t i = size; i < order.size(); ++i) skip.cold[order[i]] = 1;
+    KINGLET_TRY(const SkipPoint point, bisect(skip));
+    const auto off = [&](const SkipPoint& one) { return std::abs(one.share - how_.ratio) > 0.02; };
+    if (!best || (off(*best) && !off(point)) || (off(*best) == off(point) && point.nll < best->nll))
+      best = point, cold = skip.cold, curve = skip.curve;
+  }
+  skip.cold = cold;
+  skip.curve = curve;
+  skip.threshold = best->threshold;
+  if (std::abs(best->share - how_.ratio) > 0.05)
     return fail(ErrorCode::kInvalidArgument,
                 "no threshold skips about " + std::to_string(how_.ratio) + " of the feed-forwards; the nearest skips " +
-                    std::to_string(nearest->share),
+                    std::to_string(best->share),
                 "Give another --ratio, or a larger --probe.");
   return {};
 }
@@ -166,7 +272,7 @@ Result<std::unique_ptr<FeedForwardSkip>> Calibration::run() {
   dense.share = 0;
   skip->curve.push_back(dense);
   if (how_.rule == SkipRule::kAdaptive) {
-    KINGLET_CHECK(bisect(*skip));
+    KINGLET_CHECK(adapt(*skip));
     return skip;
   }
   skip->chance = std::min(1.0, how_.ratio * static_cast<double>(layers_) / static_cast<double>(layers_ - start - end));

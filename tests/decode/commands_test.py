@@ -134,6 +134,43 @@ class Commands(unittest.TestCase):
         self.assertEqual(again["nll"], value["nll"])
         self.kinglet_gate(text, value["perplexity"])
 
+    def test_eval_side_by_side_scores_what_it_scores_one_by_one(self):
+        random = np.random.default_rng(3)
+        ids = [[int(t) for t in random.integers(0, 250, n)] for n in (90, 64, 3, 77)]
+        file = self.write("ids.json", json.dumps([*ids[:3], {"ids": ids[3], "score_from": 70}]))
+        alone = json.loads(self.kinglet("eval", self.model, "--ids", file, "--json"))
+        self.assertEqual([s["tokens"] for s in alone["sequences"]], [44, 31, 1, 7])
+        self.assertAlmostEqual(sum(s["nll"] * s["tokens"] for s in alone["sequences"]) / 83, alone["nll"])
+        for batch in ("1", "3", "8"):
+            value = json.loads(self.kinglet("eval", self.model, "--ids", file, "--batch", batch, "--json"))
+            self.assertEqual(value["sequences"], alone["sequences"])
+        self.assertGreater(alone["weight_bytes_per_token"], 1000)
+        self.kinglet("eval", self.model, "--ids", file, "--batch", "2", "--logits", os.path.join(self.folder, "x.npy"), status=2)
+        for wrong in ('[[1], {"ids": [1, 2]}]', '[{"ids": [1, 2], "score_from": 0}]', '[{"ids": 3, "score_from": 1}]', "[[]]", "[3]"):
+            self.kinglet("eval", self.model, "--ids", self.write("wrong.json", wrong), status=2)
+
+    def test_calibrated_skips_meet_their_share(self):
+        model = os.path.join(self.folder, "deep.gguf")
+        make_tiny_model(model, arch="llama", type="q8_0", context=512, layers=12)
+        text = self.write("text.txt", "the quick brown fox and the lazy dog are not one. " * 120)
+        skip = os.path.join(self.folder, "m.skip")
+        for cold in ("costly", "ends"):
+            value = json.loads(self.kinglet("calibrate", "ffn-skip", model, "--text", text, "--ratio", "0.25", "--cold", cold,
+                                            "-o", skip, "--json"))
+            self.assertLess(abs(value["share"] - 0.25), 0.05)
+            self.assertEqual(value["cold"][0], 1)
+            self.assertGreaterEqual(sum(value["cold"]), 3)
+            shares = [point["share"] for point in value["curve"]]
+            self.assertEqual(min(shares, key=lambda s: abs(s - 0.25)), value["share"])
+            plain = json.loads(self.kinglet("eval", model, "--text", text, "--context", "192", "--batch", "4", "--json"))
+            got = json.loads(self.kinglet("eval", model, "--text", text, "--context", "192", "--batch", "4", "--ffn-skip", skip,
+                                          "--json"))
+            self.assertLess(abs(got["ffn_skip"]["share"] - value["share"]), 0.1)
+            self.assertLess(got["ffn_skip"]["share_of_all"], got["ffn_skip"]["share"])
+            self.assertNotEqual(got["nll"], plain["nll"])
+            ran = json.loads(self.kinglet("run", model, "the", "-n", "60", "--ignore-eos", "--ffn-skip", skip, "--json"))
+            self.assertGreater(ran["ffn_skip"]["ran"] + ran["ffn_skip"]["skipped"], 20 * 12)
+
     def kinglet_gate(self, text, perplexity):
         done = subprocess.run([KINGLET, "eval", self.model, "--text", text, "--context", "64", "--max-perplexity", str(perplexity / 2),
                                "--json"], capture_output=True, text=True, check=False)

@@ -14,6 +14,7 @@ namespace kinglet {
 namespace {
 
 constexpr std::string_view kRules[] = {"adaptive", "static", "random", "layers"};
+constexpr std::string_view kCold[] = {"costly", "ends"};
 
 constexpr OptionSpec kOptions[] = {
     {.name = "text",
@@ -42,6 +43,13 @@ constexpr OptionSpec kOptions[] = {
      .fallback = "1",
      .min = 0,
      .max = 4096},
+    {.name = "cold",
+     .kind = OptionKind::kChoice,
+     .value_name = "WHICH",
+     .help = "Layers that always run: ends (the first 10 % and the last 5 %), or costly (also those that cost the text "
+             "most when left out)",
+     .fallback = "costly",
+     .choices = kCold},
     {.name = "warm-up",
      .kind = OptionKind::kInteger,
      .value_name = "N",
@@ -78,6 +86,7 @@ Result<void> run(const Arguments& arguments) {
   SkipCalibration how{.ratio = arguments.number("ratio"),
                       .probe = static_cast<int>(arguments.integer("probe")),
                       .warm_up = static_cast<int>(arguments.integer("warm-up")),
+                      .costly_are_cold = arguments.text("cold") == "costly",
                       .progress = {}};
   KINGLET_TRY(how.rule, parse_skip_rule(arguments.text("rule")));
   ProgressBar bar(quiet());

@@ -1,9 +1,6 @@
 #include <algorithm>
-#include <bit>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -11,17 +8,18 @@
 #include <utility>
 
 #include "base/file.h"
-#include "base/json.h"
 #include "base/progress.h"
 #include "base/try.h"
 #include "cli/command.h"
 #include "cli/constraint.h"
 #include "cli/generation.h"
+#include "cli/given_ids.h"
 #include "cli/output.h"
 #include "cli/team.h"
 #include "decode/prompt.h"
 #include "decode/softmax.h"
 #include "engine/early_exit.h"
+#include "kinglet/ffn_skip.h"
 #include "kinglet/measure.h"
 #include "measure/places_json.h"
 
@@ -47,10 +45,17 @@ constexpr OptionSpec kOptions[] = {
              "second half",
      .min = 1,
      .max = 1 << 24},
+    {.name = "batch",
+     .kind = OptionKind::kInteger,
+     .value_name = "N",
+     .help = "Read token by token, as decoding does, N windows side by side; 0: in large pieces",
+     .fallback = "0",
+     .min = 0,
+     .max = 256},
     {.name = "ids",
      .kind = OptionKind::kFile,
      .value_name = "I.json",
-     .help = "Read token ids instead of text: a list of sequences, fed as they are"},
+     .help = "Read token ids instead of text: a list of sequences, fed as they are; each is also scored by itself"},
     {.name = "logits",
      .kind = OptionKind::kFile,
      .value_name = "OUT.npy",
@@ -119,85 +124,6 @@ std::string evaluation_text(const Evaluation& result) {
     text += "\n";
   }
   return text;
-}
-
-Result<std::vector<TextWindow>> read_ids(const std::string& path) {
-  KINGLET_TRY(const std::string text, read_file(path, kMostTextBytes));
-  KINGLET_TRY(const ordered_json value, parse_json(text, path, {.max_bytes = kMostTextBytes}));
-  const auto wrong = [&](const std::string& where) {
-    return fail(ErrorCode::kInvalidArgument, "expected a list of lists of token ids" + where, "", path);
-  };
-  if (!value.is_array() || value.empty()) return wrong("");
-  std::vector<TextWindow> windows;
-  std::size_t offset = 0;
-  for (const ordered_json& sequence : value) {
-    TextWindow window{.ids = {}, .score_from = 1, .text_offset = offset};
-    const std::string where = ", sequence " + std::to_string(windows.size()) + " is not one";
-    if (!sequence.is_array() || sequence.empty()) return wrong(where);
-    for (const ordered_json& id : sequence) {
-      if (!id.is_number_integer() || id.get<std::int64_t>() < 0 || id.get<std::int64_t>() > INT32_MAX)
-        return wrong(where);
-      window.ids.push_back(id.get<TokenId>());
-    }
-    window.score_from = window.ids.size() / 2 + 1;
-    offset += window.ids.size();
-    windows.push_back(std::move(window));
-  }
-  return windows;
-}
-
-/// NumPy's format 1.0: magic, header length, a Python dictionary padded so that the data starts at a multiple of 64.
-std::string npy_header(std::size_t rows, std::size_t columns) {
-  static_assert(std::endian::native == std::endian::little);
-  std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (" + std::to_string(rows) + ", " +
-                       std::to_string(columns) + "), }";
-  header.resize((10 + header.size() + 1 + 63) / 64 * 64 - 10 - 1, ' ');
-  header += '\n';
-  std::string text("\x93NUMPY\x01\x00", 8);
-  text += static_cast<char>(header.size() & 0xFF);
-  text += static_cast<char>(header.size() >> 8);
-  return text + header;
-}
-
-/// Writes the logits of every token, and scores what evaluate() would.
-Result<Evaluation> write_logits(Engine& engine, std::span<const TextWindow> windows, const std::string& path,
-                                int chunk) {
-  const auto start = std::chrono::steady_clock::now();
-  const auto vocabulary = static_cast<std::size_t>(engine.model().config().vocabulary);
-  std::size_t tokens = 0;
-  for (const TextWindow& window : windows) tokens += window.ids.size();
-  KINGLET_TRY(auto file, AtomicFile::create(path));
-  KINGLET_CHECK(file->write(npy_header(tokens, vocabulary)));
-  Evaluation result;
-  double squares = 0;
-  ProgressBar bar(quiet());
-  for (const TextWindow& window : windows) {
-    KINGLET_CHECK(
-        stream_logits(engine, window.ids, 0, chunk, [&](std::size_t first, int rows, float* logits) -> Result<void> {
-          const auto count = static_cast<std::size_t>(rows);
-          for (std::size_t i = 0; i < count; ++i) {
-            const std::size_t next = first + i + 1;
-            if (next < window.score_from || next >= window.ids.size()) continue;
-            const std::span<const float> row(logits + i * vocabulary, vocabulary);
-            const double nll = log_sum_exp(row) - row[static_cast<std::size_t>(window.ids[next])];
-            result.nll += nll;
-            squares += nll * nll;
-            ++result.tokens;
-          }
-          result.fed += rows;
-          bar.update({.activity = "eval", .done = static_cast<std::uint64_t>(result.fed), .total = tokens});
-          return file->write(std::as_bytes(std::span<const float>(logits, count * vocabulary)));
-        }));
-  }
-  bar.finish();
-  KINGLET_CHECK(file->commit());
-  const double count = std::max<double>(1, static_cast<double>(result.tokens));
-  result.nll /= count;
-  result.standard_error =
-      count > 1 ? std::sqrt(std::max(0.0, squares / count - result.nll * result.nll) / (count - 1)) : 0;
-  result.perplexity = std::exp(result.nll);
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  return result;
 }
 
 Result<std::vector<TextWindow>> windows_of(const Arguments& arguments, const Model& model) {
@@ -363,6 +289,9 @@ Result<void> run(const Arguments& arguments) {
   KINGLET_CHECK(constraint.bind(model->tokenizer()));
   if (constraint.given() && arguments.given("logits"))
     return fail(ErrorCode::kInvalidArgument, "--logits are the model's own; a grammar cannot hold them");
+  if (arguments.integer("batch") > 0 && (arguments.given("logits") || constraint.given()))
+    return fail(ErrorCode::kInvalidArgument, "--batch goes neither with --logits nor with a grammar",
+                "--prefill-chunk 1 reads token by token, too.");
   if (constraint.given() && model->tokenizer().adds_bos && windows.size() > 1)
     return fail(ErrorCode::kInvalidArgument, "with a grammar the whole text stands in one window",
                 "Give a --context of at least the text's tokens.");
@@ -372,7 +301,10 @@ Result<void> run(const Arguments& arguments) {
   }
   if (!arguments.given("logits") || reference) {
     ProgressBar bar(quiet());
-    EvaluateOptions how{.chunk = chunk, .worst = static_cast<std::size_t>(arguments.integer("worst")), .progress = {}};
+    EvaluateOptions how{.chunk = chunk,
+                        .batch = static_cast<int>(arguments.integer("batch")),
+                        .worst = static_cast<std::size_t>(arguments.integer("worst")),
+                        .progress = {}};
     how.progress = [&](std::uint64_t done, std::uint64_t total) {
       bar.update({.activity = "eval", .done = done, .total = total});
     };
@@ -390,6 +322,17 @@ Result<void> run(const Arguments& arguments) {
   }
   ordered_json value = evaluation_json(result);
   if (together.other() != nullptr) value["pair"] = together.json();
+  if (arguments.given("ids") && !arguments.given("logits"))
+    for (const WindowScore& window : result.windows)
+      value["sequences"].push_back({{"nll", window.nll}, {"tokens", window.tokens}});
+  value["weight_bytes_per_token"] =
+      static_cast<double>(engine->weights_read()) / static_cast<double>(std::max<std::int64_t>(result.fed, 1));
+  if (options.ffn_skip) {
+    value["ffn_skip"] = ffn_skip_json(*options.ffn_skip);
+    value["ffn_skip"]["share_of_all"] =
+        static_cast<double>(options.ffn_skip->skipped) /
+        static_cast<double>(std::max<std::int64_t>(result.fed * model->config().layers, 1));
+  }
   if (const ExitCounts* exits = exit_counts(*engine))
     value["early_exit"] = {{"drawn", exits->drawn}, {"mean_layers", exits->mean_layers()}};
   KINGLET_CHECK(arguments.flag("json") ? print_json(value) : print(evaluation_text(result) + together.text()));

@@ -121,6 +121,7 @@ ordered_json result_json(const TeamAnswer& team, const Session& session, std::si
   }
   if (const ExitCounts* exits = exit_counts(*session.engine))
     value["early_exit"] = {{"drawn", exits->drawn}, {"mean_layers", exits->mean_layers()}};
+  if (const auto& skip = session.engine->options().ffn_skip) value["ffn_skip"] = ffn_skip_json(*skip);
   if (session.options.drafter != "none")
     value["speculation"] = {{"drafter", session.drafter},     {"drafted", result.drafted},
                             {"accepted", result.accepted},    {"target_passes", result.target_passes},
