@@ -37,7 +37,7 @@ class MemoryCheckpoint final : public Checkpoint {
 };
 
 /// Another's checkpoint, for those who want to own one. The other must outlive it.
-class BorrowedCheckpoint final : public Checkpoint {
+class BorrowedCheckpoint : public Checkpoint {
  public:
   explicit BorrowedCheckpoint(const Checkpoint& other) : other_(other) {}
   const Metadata& metadata() const override { return other_.metadata(); }

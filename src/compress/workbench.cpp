@@ -1,5 +1,6 @@
 #include "compress/workbench.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/try.h"
@@ -15,7 +16,37 @@ std::size_t whole_bytes(const Linear& linear) {
   return (linear.packed_bytes({0, linear.tiles()}) + kAlignment - 1) / kAlignment * kAlignment;
 }
 
+/// A checkpoint without the bytes of its layers' matrices, which a model is made of before they are packed: all of them
+/// share one piece of memory that nobody reads. A tensor that is changed while it is read (rotary rows, entropy coding)
+/// would otherwise lie in memory for every layer.
+class Outline final : public BorrowedCheckpoint {
+ public:
+  Outline(const Checkpoint& whole, AlignedMemory room)
+      : BorrowedCheckpoint(whole), room_(std::make_shared<AlignedMemory>(std::move(room))) {}
+  Result<TensorData> data(const TensorInfo& tensor) const override {
+    if (!is_layer_matrix(tensor.name)) return BorrowedCheckpoint::data(tensor);
+    return TensorData{{room_->data(), static_cast<std::size_t>(tensor.bytes)}, room_};
+  }
+
+ private:
+  std::shared_ptr<AlignedMemory> room_;
+};
+
+Result<std::unique_ptr<Checkpoint>> outline_of(const Checkpoint& checkpoint) {
+  std::uint64_t largest = 0;
+  for (const TensorInfo& tensor : checkpoint.tensors())
+    if (is_layer_matrix(tensor.name)) largest = std::max(largest, tensor.bytes);
+  KINGLET_TRY(AlignedMemory room, AlignedMemory::allocate(largest));
+  return std::make_unique<Outline>(checkpoint, std::move(room));
+}
+
 }  // namespace
+
+bool is_layer_matrix(std::string_view name) {
+  return std::any_of(std::begin(kLayerMatrixKinds), std::end(kLayerMatrixKinds), [&](std::string_view kind) {
+    return name.starts_with("blk.") && name.ends_with("." + std::string(kind) + ".weight");
+  });
+}
 
 std::vector<const TensorInfo*> tensors_of(const Checkpoint& checkpoint, const std::string& name) {
   const auto factored = find_factored(checkpoint.metadata(), name);
@@ -54,7 +85,8 @@ Result<std::unique_ptr<Workbench>> Workbench::open(const Checkpoint& checkpoint,
   auto bench = std::make_unique<Workbench>();
   options.pack = false;
   bench->checkpoint_ = &checkpoint;
-  KINGLET_TRY(bench->model_, Model::load(std::make_unique<BorrowedCheckpoint>(checkpoint), options));
+  KINGLET_TRY(bench->outline_, outline_of(checkpoint));
+  KINGLET_TRY(bench->model_, Model::load(std::make_unique<BorrowedCheckpoint>(*bench->outline_), options));
   KINGLET_TRY(bench->engine_, Engine::create(bench->model_, engine));
   // The model was made as a plain object and nobody else knows it.
   auto& model = const_cast<Model&>(*bench->model_);
@@ -101,7 +133,7 @@ Result<void> Workbench::page_in(int layer) {
 Result<void> Workbench::page_out(int layer) {
   for (const std::string& name : matrices(layer)) {
     Place& place = places_.at(name);
-    KINGLET_TRY(auto linear, make_linear(*checkpoint_, name));
+    KINGLET_TRY(auto linear, make_linear(*outline_, name));
     put(place, std::move(linear));
     place.memory = {};
     place.packed = false;

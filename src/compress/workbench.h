@@ -18,6 +18,9 @@ struct PackedMatrix {
   std::shared_ptr<Linear> linear;
   AlignedMemory memory;
 };
+/// Whether a tensor is a matrix of a layer that the forward pass multiplies with: "blk.N.KIND.weight".
+bool is_layer_matrix(std::string_view name);
+
 /// The tensors of a matrix: itself, or its factors; none where the checkpoint has neither.
 std::vector<const TensorInfo*> tensors_of(const Checkpoint& checkpoint, const std::string& name);
 
@@ -62,6 +65,7 @@ class Workbench {
   static void put(Place& place, const std::shared_ptr<Linear>& linear);
 
   const Checkpoint* checkpoint_ = nullptr;
+  std::unique_ptr<Checkpoint> outline_;  ///< what the unpacked layers are made of
   std::shared_ptr<const Model> model_;
   std::unique_ptr<Engine> engine_;
   std::map<std::string, Place> places_;

@@ -9,6 +9,7 @@
 #include "compress/factorize/train_split.h"
 #include "compress/plan/choices.h"
 #include "compress/plan/sensitivity.h"
+#include "compress/workbench.h"
 #include "kinglet/convert.h"
 #include "kinglet/factors.h"
 #include "kinglet/model.h"
@@ -66,12 +67,6 @@ constexpr PassOption kOptions[] = {
      .value_name = "T",
      .help = "Type of the tensors of a chain; without it f32 where the matrix is f32, f16 otherwise"},
 };
-
-bool is_layer_matrix(std::string_view name) {
-  return std::any_of(std::begin(kLayerMatrixKinds), std::end(kLayerMatrixKinds), [&](std::string_view kind) {
-    return name.starts_with("blk.") && name.ends_with("." + std::string(kind) + ".weight");
-  });
-}
 
 /// A matrix of the source that may become a chain.
 struct Candidate {

@@ -82,47 +82,62 @@ struct Pair {
   double cost;  ///< how unlike they are, or what the answers lose
 };
 
-Result<std::vector<Pair>> list_pairs(const FoldRule& rule, const ModelConfig& config, const LayerSimilarity& similarity,
-                                     const std::vector<FoldedLayer>& layout, const DivergenceOf& divergence_of) {
-  const auto kind = [&](std::size_t i) { return config.per_layer[static_cast<std::size_t>(layout[i].original)]; };
-  std::vector<Pair> pairs;
-  for (std::size_t i = 1; i + 2 < layout.size(); ++i) {
-    if (!can_share(kind(i), kind(i + 1))) continue;
-    if (!rule.divergence || rule.random) {
-      pairs.push_back({i, most_influential(layout, i, i + 2, similarity),
-                       -similarity.at(layout[i].original + 1, layout[i + 1].original + 1)});
-      continue;
-    }
-    Pair best{i, i, 0};
-    for (std::size_t donor : {i, i + 1}) {
-      std::vector<FoldedLayer> shared = layout;
-      share_group(shared, i, i + 2, donor);
-      KINGLET_TRY(const double divergence, divergence_of(shared));
-      if (donor == i || divergence < best.cost) best = {i, donor, divergence};
-    }
-    pairs.push_back(best);
+/// The same donor's matrices for both, whichever loses less.
+Result<void> ask(Pair& pair, const std::vector<FoldedLayer>& layout, const DivergenceOf& divergence_of) {
+  Pair best{pair.first, pair.first, INFINITY};
+  for (std::size_t donor : {pair.first, pair.first + 1}) {
+    std::vector<FoldedLayer> shared = layout;
+    share_group(shared, pair.first, pair.first + 2, donor);
+    KINGLET_TRY(const double divergence, divergence_of(shared));
+    if (divergence < best.cost) best = {pair.first, donor, divergence};
   }
-  return pairs;
+  pair = best;
+  return {};
+}
+
+void sort_by_cost(std::vector<Pair>& pairs) {
+  std::sort(pairs.begin(), pairs.end(),
+            [](const Pair& a, const Pair& b) { return a.cost != b.cost ? a.cost < b.cost : a.first < b.first; });
+}
+
+/// The free pairs in the order in which they are to share. By divergence each choice is made with the earlier ones
+/// sharing: the first asks all pairs, a later one those that lost least when they were asked last.
+Result<void> order_pairs(const FoldRule& rule, const std::vector<FoldedLayer>& layout, bool first_choice,
+                         const DivergenceOf& divergence_of, std::vector<Pair>& pairs) {
+  constexpr std::size_t kAskedAgain = 8;
+  if (!rule.divergence || rule.random) return {};
+  const std::size_t asked = first_choice ? pairs.size() : std::min(pairs.size(), kAskedAgain);
+  for (std::size_t i = 0; i < asked; ++i) KINGLET_CHECK(ask(pairs[i], layout, divergence_of));
+  const auto end = pairs.begin() + static_cast<std::ptrdiff_t>(asked);
+  std::vector<Pair> rest(end, pairs.end());
+  pairs.erase(end, pairs.end());
+  sort_by_cost(pairs);
+  pairs.insert(pairs.end(), rest.begin(), rest.end());  // what lost more without the others is behind them
+  return {};
 }
 
 Result<void> share_pairs(const FoldRule& rule, const ModelConfig& config, const LayerSimilarity& similarity,
                          Random& random, const DivergenceOf& divergence_of, std::vector<FoldedLayer>& layout) {
-  KINGLET_TRY(std::vector<Pair> pairs, list_pairs(rule, config, similarity, layout, divergence_of));
-  std::sort(pairs.begin(), pairs.end(),
-            [](const Pair& a, const Pair& b) { return a.cost != b.cost ? a.cost < b.cost : a.first < b.first; });
-  if (rule.random) shuffle(pairs, random);
-  std::vector<bool> used(layout.size(), false);
-  std::int64_t done = 0;
-  for (const Pair& pair : pairs) {
-    if (done == rule.pairs) break;
-    if (used[pair.first] || used[pair.first + 1]) continue;
-    used[pair.first] = used[pair.first + 1] = true;
-    share_group(layout, pair.first, pair.first + 2, pair.donor);
-    ++done;
+  const auto kind = [&](std::size_t i) { return config.per_layer[static_cast<std::size_t>(layout[i].original)]; };
+  std::vector<Pair> pairs;
+  for (std::size_t i = 1; i + 2 < layout.size(); ++i) {
+    if (can_share(kind(i), kind(i + 1)))
+      pairs.push_back({i, most_influential(layout, i, i + 2, similarity),
+                       -similarity.at(layout[i].original + 1, layout[i + 1].original + 1)});
   }
-  if (done == rule.pairs) return {};
-  return fail(ErrorCode::kInvalidArgument, "the model has room for " + std::to_string(done) +
-                                               " pairs of like layers, not for " + std::to_string(rule.pairs));
+  sort_by_cost(pairs);
+  if (rule.random) shuffle(pairs, random);
+  for (std::int64_t done = 0; done < rule.pairs; ++done) {
+    if (pairs.empty())
+      return fail(ErrorCode::kInvalidArgument, "the model has room for " + std::to_string(done) +
+                                                   " pairs of like layers, not for " + std::to_string(rule.pairs));
+    KINGLET_CHECK(order_pairs(rule, layout, done == 0, divergence_of, pairs));
+    const Pair chosen = pairs.front();
+    share_group(layout, chosen.first, chosen.first + 2, chosen.donor);
+    std::erase_if(pairs,
+                  [&](const Pair& pair) { return pair.first + 1 >= chosen.first && pair.first <= chosen.first + 1; });
+  }
+  return {};
 }
 
 void share_all(const FoldRule& rule, const ModelConfig& config, const LayerSimilarity& similarity,
