@@ -404,8 +404,9 @@ struct Kernels : Lookup {
       if constexpr (F.header_bytes() > 0) tile += F.header_bytes();
       _Pragma("clang loop unroll(disable)") for (int b = 0; b < F.blocks_per_unit(); ++b) {
         if (prefetch) {
+          // Weights are read once: those that pass the second-level cache by leave the activations in it.
           KINGLET_UNROLL for (int ahead = 0; ahead < F.block_bytes(); ahead += 64)
-              _mm_prefetch(tile + kPrefetchBytes<R> + ahead, _MM_HINT_T0);
+              _mm_prefetch(tile + kPrefetchBytes<R> + ahead, _MM_HINT_NTA);
         }
         if constexpr (R == 1) {
           add_block<F>(tile, book, unit, minimum_unit, *reinterpret_cast<const QuantizedBlock*>(rows.at<0>()),
