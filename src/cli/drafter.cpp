@@ -27,7 +27,9 @@ Result<std::shared_ptr<DraftModel>> load_draft_model(const std::string& name, co
   KINGLET_TRY(const auto model, load_model(name, arguments));
   KINGLET_CHECK(check_generates(*model));
   auto made = std::make_shared<DraftModel>();
-  KINGLET_TRY(made->engine, Engine::create(model, {.context = 0}));
+  EngineOptions options = second_engine_options(target);
+  options.context = 0;  // its own: beyond it the target goes on alone
+  KINGLET_TRY(made->engine, Engine::create(model, options));
   made->same_vocabulary = same_vocabulary(*model, target.model());
   return made;
 }

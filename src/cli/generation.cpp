@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <deque>
 #include <filesystem>
@@ -22,6 +23,7 @@ namespace {
 constexpr std::string_view kCacheTypes[] = {"f32", "f16", "bf16", "int8", "int4"};
 constexpr std::string_view kAcceptance[] = {"same", "ratio"};
 constexpr std::uint64_t kMaxText = std::uint64_t{1} << 30;
+constexpr int kLeastRows = 64;  ///< of a pass: a tree of drafts, or a batch
 
 constexpr OptionSpec kEngine[] = {
     {.name = "context",
@@ -64,7 +66,7 @@ constexpr OptionSpec kEngine[] = {
     {.name = "prefill-chunk",
      .kind = OptionKind::kInteger,
      .value_name = "N",
-     .help = "Most prompt tokens in one pass; 0: 512",
+     .help = "Most prompt tokens in one pass; 0: 512. With --weight-memory fewer also take less memory",
      .fallback = "0",
      .min = 0,
      .max = 65536},
@@ -216,9 +218,15 @@ Result<EngineOptions> engine_options(const Arguments& arguments) {
   if (arguments.given("ffn-skip")) {
     KINGLET_TRY(options.ffn_skip, load_ffn_skip(arguments.text("ffn-skip"), arguments.positional()[0]));
   }
-  if (const auto chunk = arguments.integer("prefill-chunk"); chunk > options.max_rows)
-    options.max_rows = static_cast<int>(chunk);
+  const int chunk = static_cast<int>(arguments.integer("prefill-chunk"));
+  // The workspace is for the rows of a pass. Where memory is what lacks, a smaller chunk makes it smaller.
+  if (chunk > options.max_rows || (chunk > 0 && arguments.given("weight-memory")))
+    options.max_rows = std::max(chunk, kLeastRows);
   return options;
+}
+
+EngineOptions second_engine_options(const Engine& first) {
+  return {.context = first.options().context, .max_rows = std::min(first.options().max_rows, EngineOptions{}.max_rows)};
 }
 
 Result<GenerateOptions> generate_options(const Arguments& arguments) {

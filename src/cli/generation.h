@@ -21,6 +21,8 @@ std::span<const OptionSpec> engine_option_specs();
 
 Result<LoadOptions> load_options(const Arguments& arguments);
 Result<EngineOptions> engine_options(const Arguments& arguments);
+/// For a model that works beside the command line's MODEL: the same context, and no more workspace.
+EngineOptions second_engine_options(const Engine& first);
 Result<GenerateOptions> generate_options(const Arguments& arguments);
 
 /// The model of a name, file or folder, loaded with --threads.

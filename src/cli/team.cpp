@@ -217,7 +217,7 @@ Result<OpenPair> open_pair(const Arguments& arguments, Engine& engine) {
   if (!same_vocabulary(*model, engine.model()))
     return fail(ErrorCode::kInvalidArgument, "the two models have different vocabularies",
                 pair.guards ? "" : "`--drafter " + name + "` also works between different vocabularies.");
-  KINGLET_TRY(pair.other, Engine::create(model, {.context = engine.options().context}));
+  KINGLET_TRY(pair.other, Engine::create(model, second_engine_options(engine)));
   return pair;
 }
 

@@ -83,6 +83,15 @@ class Streaming(unittest.TestCase):
                         read, before = (sum(a["memory"]["bytes_read"] for a in each) for each in (answers, control))
                         self.assertLess(1.3 * read, before)
 
+    def test_a_smaller_chunk_takes_less_memory(self):
+        words = ["--weight-memory", str(int(0.6 * self.model["weight_bytes"])), "--drafter", "tree," + self.paths["small"]]
+        peaks = []
+        for chunk in ("0", "64", "1"):
+            answers = self.answers(*words, "--prefill-chunk", chunk)
+            self.assertEqual(self.tokens(answers), self.tokens(self.plain))
+            peaks.append(min(answer["memory"]["peak_bytes"] for answer in answers))
+        self.assertLess(peaks[1] + 1_000_000, peaks[0])  # two workspaces of 512 rows are some megabytes more
+
     def test_a_wider_tree_contains_the_chain(self):
         passes = []
         for probability in ("1", "0.02"):
