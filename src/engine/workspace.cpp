@@ -42,6 +42,10 @@ Widths measure(const Model& model) {
   return widths;
 }
 
+/// Bytes that hold a quantized row of any width up to `widest`: a narrower one can take more than the widest, since
+/// multiples of 4096 bytes are avoided.
+std::size_t room_for_row(std::size_t widest) { return quantized_row_bytes(std::int64_t((widest + 31) / 32 * 32)) + 64; }
+
 /// Hands out 64-byte aligned parts of one region; with a null base it only counts.
 class Carver {
  public:
@@ -63,7 +67,7 @@ void carve(Carver& carver, const Model& model, const Widths& widths, std::size_t
   const ModelConfig& config = model.config();
   const std::size_t width = std::size_t(config.width);
   space.widest = widths.widest;
-  space.quantized_stride = quantized_row_bytes(std::int64_t((widths.widest + 31) / 32 * 32));
+  space.quantized_stride = room_for_row(widths.widest);
   space.query = carver.floats(rows * widths.query);
   space.key = carver.floats(rows * widths.key);
   space.value = carver.floats(rows * widths.value);
@@ -73,9 +77,7 @@ void carve(Carver& carver, const Model& model, const Widths& widths, std::size_t
   space.up = carver.floats(rows * widths.feed_forward);
   space.hidden = carver.floats(rows * width);
   space.inner = widths.inner > 0 ? carver.floats(rows * widths.inner) : nullptr;
-  space.inner_quantized = widths.inner > 0
-                              ? carver.bytes(rows * quantized_row_bytes(std::int64_t((widths.inner + 31) / 32 * 32)))
-                              : nullptr;
+  space.inner_quantized = widths.inner > 0 ? carver.bytes(rows * room_for_row(widths.inner)) : nullptr;
   const std::size_t table = rope_table_count(config) * rows * std::size_t(config.rope_dimensions / 2);
   space.cosines = carver.floats(table);
   space.sines = carver.floats(table);

@@ -26,7 +26,7 @@ class Workspace {
   static Result<Workspace> create(const Model& model, int max_rows);
 
   std::size_t widest = 0;            ///< floats of the widest input of a matrix
-  std::size_t quantized_stride = 0;  ///< bytes of a quantized row of that width
+  std::size_t quantized_stride = 0;  ///< room for a quantized row of that width or less
   float *query = nullptr, *key = nullptr, *value = nullptr, *attended = nullptr, *projected = nullptr;
   float *gate = nullptr, *up = nullptr;
   float* inner = nullptr;  ///< between the stages of a Linear
