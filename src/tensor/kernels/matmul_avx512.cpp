@@ -15,7 +15,7 @@ namespace {
 // How far ahead of the multiplication the weights are fetched; crossing the tiles' ends, since a thread's tiles follow
 // one another in memory.
 template <int R>
-constexpr int kPrefetchBytes = R < 8 ? 8192 : 12288;
+constexpr int kPrefetchBytes = R < 8 ? 8192 : kMostFetchedAhead;
 
 inline __m512i line(const unsigned char* from) { return _mm512_loadu_si512(from); }
 
@@ -391,7 +391,7 @@ struct Kernels : Lookup {
 
   template <int Format, int R>
   static inline void run(const unsigned char* tile, std::int64_t units, const unsigned char* x, std::size_t x_stride,
-                         const std::int8_t* codebook, bool prefetch, float* sums) {
+                         const std::int8_t* codebook, Fetch fetch, float* sums) {
     constexpr TileFormat F = kTileFormats[Format];
     const Book book = load_codebook<F>(codebook);
     __m512 totals[1][R];
@@ -403,10 +403,12 @@ struct Kernels : Lookup {
       if constexpr (F.header_bytes() > 32) minimum_unit = halves(tile + 32);
       if constexpr (F.header_bytes() > 0) tile += F.header_bytes();
       _Pragma("clang loop unroll(disable)") for (int b = 0; b < F.blocks_per_unit(); ++b) {
-        if (prefetch) {
-          // Weights are read once: those that pass the second-level cache by leave the activations in it.
+        if (fetch == kFetchOnce) {
           KINGLET_UNROLL for (int ahead = 0; ahead < F.block_bytes(); ahead += 64)
               _mm_prefetch(tile + kPrefetchBytes<R> + ahead, _MM_HINT_NTA);
+        } else if (fetch == kFetchToKeep) {
+          KINGLET_UNROLL for (int ahead = 0; ahead < F.block_bytes(); ahead += 64)
+              _mm_prefetch(tile + kPrefetchBytes<R> + ahead, _MM_HINT_T0);
         }
         if constexpr (R == 1) {
           add_block<F>(tile, book, unit, minimum_unit, *reinterpret_cast<const QuantizedBlock*>(rows.at<0>()),

@@ -4,7 +4,7 @@
 // `Kernels` provides
 //   using RowCounts = Counts<…>, FloatRowCounts = …;   rows of its kernels, descending, the last 1
 //   template <int Format, int R> static void run(const unsigned char* tile, std::int64_t units, const unsigned char* x,
-//       std::size_t x_stride, const std::int8_t* codebook, bool prefetch, float* sums);        sums[R][16] += ...
+//       std::size_t x_stride, const std::int8_t* codebook, Fetch fetch, float* sums);          sums[R][16] += ...
 //   template <int Format, int R> static void run_float(the same without the codebook);
 //   static constexpr int kPairsFrom = …;   from so many rows on two tiles are multiplied at once; 0: never. If not 0:
 //   using PairRowCounts = Counts<…>; template <int Format, int R> static void run_pair(tile, tile_bytes, units, x,
@@ -12,6 +12,14 @@
 //   static void quantize_blocks(...), interleave(...): as in MatmulKernels
 
 constexpr int kLanes = kTileLanes;
+
+// How weights are fetched ahead, if at all: for one use, past the second-level cache, so that the activations stay in
+// it; or into that cache too, because other work comes before their use (they are the first of the thread's next
+// product) or because they are used again. Kernels may take both for the latter.
+enum Fetch { kFetchNothing, kFetchOnce, kFetchToKeep };
+
+// No kernel fetches further ahead.
+constexpr int kMostFetchedAhead = 12288;
 
 template <int... R>
 struct Counts {};
@@ -76,7 +84,7 @@ inline void store_sums(const MatmulCall& call, int tile, int row, int rows, cons
   }
 }
 
-// Rows x tiles of one chunk of units: sums[tile][sums_rows][16] += ... `runs.one<R>(tile, units, x, prefetch, sums)`
+// Rows x tiles of one chunk of units: sums[tile][sums_rows][16] += ... `runs.one<R>(tile, units, x, fetch, sums)`
 // adds to sums[R][16]; `runs.two<R>(…, sums_apart)` does two tiles at once, where the kernels have that. Weights that
 // memory still has to deliver are fetched ahead; once a chunk is in the cache that would only cost time.
 template <typename Runs>
@@ -90,7 +98,8 @@ inline void multiply_chunk(const MatmulCall& call, const Runs& runs, const unsig
     if constexpr (Runs::kPairsFrom > 0) step = rows >= Runs::kPairsFrom && tiles - done > 1 ? 2 : 1;
     if (step == 1) {
       walk_rows(typename Runs::RowCounts(), rows, 0, [&]<int R>(int row) {
-        runs.template one<R>(tile, units, row_at(row), prefetch && row == 0, sums + row * kLanes);
+        const Fetch fetch = prefetch && row == 0 ? kFetchToKeep : kFetchNothing;
+        runs.template one<R>(tile, units, row_at(row), fetch, sums + row * kLanes);
       });
     } else if constexpr (Runs::kPairsFrom > 0) {
       constexpr int kPassRows = 4;
@@ -141,9 +150,12 @@ inline void multiply_all(const MatmulCall& call, std::size_t unit_bytes, std::si
     }
     for (; tile < call.tile_count; ++tile) {
       const unsigned char* data = call.tiles + static_cast<std::size_t>(tile) * call.tile_bytes;
+      const std::size_t left = static_cast<std::size_t>(call.tile_count - tile - 1) * call.tile_bytes;
+      const Fetch first = left < kMostFetchedAhead ? kFetchToKeep : kFetchOnce;
       walk_rows(typename Runs::RowCounts(), call.rows, 0, [&]<int R>(int row) {
         alignas(64) float sums[R * kLanes] = {};
-        runs.template one<R>(data, call.units, call.x + static_cast<std::size_t>(row) * call.x_stride, row == 0, sums);
+        runs.template one<R>(data, call.units, call.x + static_cast<std::size_t>(row) * call.x_stride,
+                             row == 0 ? first : kFetchNothing, sums);
         store_sums(call, tile, row, R, sums);
       });
     }
@@ -179,8 +191,8 @@ struct FormatRuns {
   static constexpr int kPairsFrom = Kernels::kPairsFrom;
   const MatmulCall& call;
   template <int R>
-  void one(const unsigned char* tile, std::int64_t units, const unsigned char* x, bool prefetch, float* sums) const {
-    Kernels::template run<Index, R>(tile, units, x, call.x_stride, call.codebook, prefetch, sums);
+  void one(const unsigned char* tile, std::int64_t units, const unsigned char* x, Fetch fetch, float* sums) const {
+    Kernels::template run<Index, R>(tile, units, x, call.x_stride, call.codebook, fetch, sums);
   }
   template <int R>
   void two(const unsigned char* tile, std::int64_t units, const unsigned char* x, int fetch, float* sums,
@@ -196,8 +208,8 @@ struct FloatRuns {
   static constexpr int kPairsFrom = 0;
   const MatmulCall& call;
   template <int R>
-  void one(const unsigned char* tile, std::int64_t units, const unsigned char* x, bool prefetch, float* sums) const {
-    Kernels::template run_float<Format, R>(tile, units, x, call.x_stride, prefetch, sums);
+  void one(const unsigned char* tile, std::int64_t units, const unsigned char* x, Fetch fetch, float* sums) const {
+    Kernels::template run_float<Format, R>(tile, units, x, call.x_stride, fetch, sums);
   }
 };
 
