@@ -21,6 +21,17 @@ Result<const BlockType*> writable_type(const std::string& name, std::string plac
               "Types: " + known + ".", std::move(place));
 }
 
+/// Where Kinglet's own types make the file unreadable to others, a second copy of the tokenizer for them is but bytes.
+void leave_out_foreign_tokenizer(const Checkpoint& source, PassPlan& plan) {
+  const bool native = std::any_of(plan.tensors.begin(), plan.tensors.end(),
+                                  [](const PassPlan::Tensor& tensor) { return tensor.type->is_native; });
+  if (!native || !plan.metadata.contains("tokenizer.huggingface.json")) return;
+  std::vector<std::string> added;
+  for (const auto& [key, value] : plan.metadata.entries())
+    if (key.starts_with("tokenizer.ggml.") && !source.metadata().contains(key)) added.push_back(key);
+  for (const std::string& key : added) plan.metadata.erase(key);
+}
+
 }  // namespace
 
 Result<TypeRules> TypeRules::make(const PassOptions& options) {
@@ -48,6 +59,9 @@ Result<PassPlan> TypeRules::plan(const PassContext& context) const {
     for (std::size_t i = 0; i < rules_.size(); ++i) {
       if (!matches_pattern(rules_[i].pattern, tensor.name) || tensor.shape.size() < 2) continue;
       tensor.type = converted_type(info, *rules_[i].type);
+      // Tables that are looked up by position keep their type beside others, but not where they are asked for by name.
+      if (rules_[i].pattern == tensor.name)
+        if (const BlockType* fitting = fitting_block_type(*rules_[i].type, info.columns())) tensor.type = fitting;
       used[i] = true;
     }
     changed = changed || (tensor.shape.size() >= 2 && tensor.type != info.type);
@@ -59,6 +73,7 @@ Result<PassPlan> TypeRules::plan(const PassContext& context) const {
   const bool blocks = std::any_of(plan.tensors.begin(), plan.tensors.end(),
                                   [](const auto& tensor) { return tensor.type->block_values > 1; });
   if (blocks) plan.metadata.set_integer("general.quantization_version", 2);
+  leave_out_foreign_tokenizer(*context.source, plan);
   // The number of the source's main type would mislead other tools; without it they look at the tensors.
   if (changed) plan.metadata.erase("general.file_type");
   return plan;

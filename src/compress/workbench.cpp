@@ -6,6 +6,7 @@
 #include "base/try.h"
 #include "compress/memory_checkpoint.h"
 #include "kinglet/factors.h"
+#include "kinglet/pass.h"
 
 namespace kinglet {
 namespace {
@@ -88,15 +89,18 @@ Result<std::unique_ptr<Workbench>> Workbench::open(const Checkpoint& checkpoint,
   KINGLET_TRY(bench->outline_, outline_of(checkpoint));
   KINGLET_TRY(bench->model_, Model::load(std::make_unique<BorrowedCheckpoint>(*bench->outline_), options));
   KINGLET_TRY(bench->engine_, Engine::create(bench->model_, engine));
-  // The model was made as a plain object and nobody else knows it.
-  auto& model = const_cast<Model&>(*bench->model_);
-  bench->places_["token_embd.weight"].linears = {&model.embedding};
-  if (model.head) bench->places_["output.weight"].linears = {&model.head};
+  Model& model = bench->own_model();
+  const auto place = [&](const std::string& name, std::shared_ptr<Linear>& linear) {
+    if (linear) bench->places_[name].linears.push_back(&linear);
+  };
+  place("token_embd.weight", model.embedding);
+  place("token_types.weight", model.token_types);
+  place("position_embd.weight", model.position_embedding);
+  place("output.weight", model.head);
   for (std::size_t i = 0; i < model.layers.size(); ++i) {
     const int owner = model.config().owner(static_cast<int>(i));
     for (std::string_view kind : kLayerMatrixKinds) {
-      std::shared_ptr<Linear>& linear = model.layers[i].matrix(kind);
-      if (linear) bench->places_[layer_matrix_name(owner, kind)].linears.push_back(&linear);
+      place(layer_matrix_name(owner, kind), model.layers[i].matrix(kind));
     }
   }
   return bench;
@@ -148,7 +152,37 @@ Result<void> Workbench::page_in_head() {
 
 Result<void> Workbench::page_in_all() {
   for (int i = 0; i < model_->config().layers; ++i) KINGLET_CHECK(page_in(i));
+  const std::string positions = "position_embd.weight";
+  if (model_->position_embedding) KINGLET_CHECK(page_in(positions, places_.at(positions)));
   return page_in_head();
+}
+
+const Linear* Workbench::linear(const std::string& tensor) const {
+  const auto found = places_.find(tensor);
+  return found == places_.end() ? nullptr : found->second.linears.front()->get();
+}
+
+Vector* Workbench::vector(std::string_view tensor) {
+  Model& model = own_model();
+  if (tensor == "token_embd_norm.weight") return &model.embedding_norm;
+  if (tensor == "token_embd_norm.bias") return &model.embedding_norm_bias;
+  const int index = tensor_block(tensor, static_cast<int>(model.layers.size())) - 1;
+  if (index < 0 || index >= static_cast<int>(model.layers.size())) return nullptr;
+  LayerWeights& layer = model.layers[static_cast<std::size_t>(index)];
+  const std::pair<std::string_view, Vector*> vectors[] = {{"attn_output_norm.weight", &layer.attention_norm},
+                                                          {"attn_output_norm.bias", &layer.attention_norm_bias},
+                                                          {"layer_output_norm.weight", &layer.feed_forward_norm},
+                                                          {"layer_output_norm.bias", &layer.feed_forward_norm_bias},
+                                                          {"attn_q.bias", &layer.query_bias},
+                                                          {"attn_k.bias", &layer.key_bias},
+                                                          {"attn_v.bias", &layer.value_bias},
+                                                          {"attn_output.bias", &layer.output_bias},
+                                                          {"ffn_up.bias", &layer.up_bias},
+                                                          {"ffn_down.bias", &layer.down_bias}};
+  const std::string_view kind = tensor.substr(tensor.find('.', 4) + 1);
+  for (const auto& [name, vector] : vectors)
+    if (name == kind) return vector;
+  return nullptr;
 }
 
 Result<std::unique_ptr<PackedMatrix>> Workbench::exchange(const std::string& tensor,

@@ -51,6 +51,11 @@ class Workbench {
   /// the engine only; kNotFound where the model has no such matrix.
   Result<std::unique_ptr<PackedMatrix>> exchange(const std::string& tensor, std::unique_ptr<PackedMatrix> matrix);
 
+  /// The matrix that is in a tensor's place; null where the model has none.
+  const Linear* linear(const std::string& tensor) const;
+  /// A norm's or a bias's values, which may be changed between calls of the engine; null where the model has none.
+  Vector* vector(std::string_view tensor);
+
   /// Matrices of a layer in the order of the forward pass, by name: those of the layer that it shares with, where it
   /// does.
   std::vector<std::string> matrices(int layer) const;
@@ -63,6 +68,9 @@ class Workbench {
   };
   Result<void> page_in(const std::string& tensor, Place& place);
   static void put(Place& place, const std::shared_ptr<Linear>& linear);
+
+  // The model was made as a plain object and nobody else knows it.
+  Model& own_model() { return const_cast<Model&>(*model_); }
 
   const Checkpoint* checkpoint_ = nullptr;
   std::unique_ptr<Checkpoint> outline_;  ///< what the unpacked layers are made of

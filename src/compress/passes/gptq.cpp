@@ -10,6 +10,7 @@
 #include "compress/type_rules.h"
 #include "kinglet/convert.h"
 #include "kinglet/factors.h"
+#include "kinglet/layer_map.h"
 #include "kinglet/pass.h"
 
 namespace kinglet {
@@ -103,6 +104,7 @@ class Gptq final : public Pass {
       KINGLET_TRY(const bool rounded, is_rounded(*context.source, tensor));
       if (tensor.type != info.type && rounded) types_[tensor.name] = tensor.type;
     }
+    plan_fits(*context.source);
     const SequentialMemory memory = sequential_memory(*context.source, types_, settings_);
     // The same wherever it runs: so many tokens that their hidden rows stay below a GiB.
     if (memory.row > 0) tokens_ = std::min<std::size_t>(tokens_, std::max<std::size_t>(kMostRowBytes / memory.row, 16));
@@ -112,7 +114,9 @@ class Gptq final : public Pass {
 
   Result<void> run(PassContext& context, int block, TensorSink& sink) override {
     for (const PassPlan::Tensor& tensor : plan_.tensors) {
-      if (tensor.block != block || types_.contains(tensor.name) || sink.finished(tensor.name)) continue;
+      if (tensor.block != block || types_.contains(tensor.name) || settings_.fitted.contains(tensor.name) ||
+          sink.finished(tensor.name))
+        continue;
       KINGLET_CHECK(copy_tensor(context, tensor, sink));
     }
     SinkStore store(sink);
@@ -125,6 +129,13 @@ class Gptq final : public Pass {
   }
 
  private:
+  /// Of encoders whose layers have all their own: norms, biases and tables.
+  void plan_fits(const Checkpoint& source) {
+    if (!is_encoder(source) || types_.empty() || source.metadata().contains(kLayerMapKey)) return;
+    for (const PassPlan::Tensor& tensor : plan_.tensors)
+      if (is_fitted(tensor.name)) settings_.fitted[tensor.name] = tensor.type;
+  }
+
   /// Whether it is rounded with compensation: other tensors go through plain rounding.
   static Result<bool> is_rounded(const Checkpoint& source, const PassPlan::Tensor& tensor) {
     if (tensor.type->form.bits == 0) return false;

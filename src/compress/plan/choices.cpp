@@ -60,14 +60,16 @@ double relative_error(const BlockType& type, const std::vector<float>& values) {
 /// The form of a type that this tensor could take; null where it is no candidate.
 const BlockType* candidate(const BlockType& type, const TensorInfo& tensor, const ChoiceOptions& options) {
   if (type.name == tensor.type->name) return tensor.type;
-  if (tensor.name == kPositions)
-    return type.name == "F16" && tensor.type->bits_per_weight() > type.bits_per_weight() ? &type : nullptr;
+  if (tensor.name == kPositions && type.name == "F16")
+    return tensor.type->bits_per_weight() > type.bits_per_weight() ? &type : nullptr;
   if (!type.encode || !type.decode || type.block_values == 1 || (options.standard_only && type.is_native))
     return nullptr;
   // Tables of powers, one scale a block, cost more bytes than trellises of the same error at every size.
   if (type.is_native && type.form.codebook) return nullptr;
   const BlockType* fitting = fitting_block_type(type, tensor.columns());
-  if (!fitting || fitting->bits_per_weight() < options.min_bits) return nullptr;
+  // Every text reads the table's first rows, and the text that errors are measured on does not reach the last ones.
+  const double least = tensor.name == kPositions ? std::max(options.min_bits, 5.0) : options.min_bits;
+  if (!fitting || fitting->bits_per_weight() < least) return nullptr;
   return fitting->bits_per_weight() < tensor.type->bits_per_weight() ? fitting : nullptr;
 }
 

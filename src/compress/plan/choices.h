@@ -34,7 +34,7 @@ struct ChoiceOptions {
 /// The candidates of every matrix of the source, with a loss of sensitivity x relative squared error: the error is
 /// measured by rounding a sample of rows, the sensitivity is measured on the model (sensitivity.h) or, where that
 /// cannot be, a guess by the matrix's role. A type that gives the values back exactly (the source's own) has loss 0.
-/// A table that is looked up by position may become F16; that of an encoder's token types stays.
+/// A table that is looked up by position keeps 5 bits or more; that of an encoder's token types stays.
 Result<std::vector<TensorChoices>> list_choices(PassContext& context, const ChoiceOptions& options);
 
 /// The choice of each tensor (an index into its choices) with the least summed loss at `budget` bytes or fewer in all.

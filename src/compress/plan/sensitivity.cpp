@@ -230,6 +230,11 @@ Result<Sensitivities> measure(PassContext& context, Workbench& bench) {
   const std::string head = bench.model().head ? "output.weight" : "token_embd.weight";
   KINGLET_TRY(const double head_value, meter.with_errors({head}));
   result[head] = head_value / kError;
+  if (bench.model().position_embedding) {
+    const std::string positions = "position_embd.weight";
+    KINGLET_TRY(const double value, meter.with_errors({positions}));
+    result[positions] = value / kError;
+  }
   if (bench.model().head) result["token_embd.weight"] = layer_sum / std::max(layers, 1) / kError;
   return result;
 }
@@ -258,7 +263,7 @@ std::string matrix_kind(std::string_view name) {
 }
 
 Result<Sensitivities> measure_sensitivities(PassContext& context) {
-  const std::string key = sha256("sensitivity 1 " + context.source_digest + " " + sha256(context.text).hex() + " " +
+  const std::string key = sha256("sensitivity 2 " + context.source_digest + " " + sha256(context.text).hex() + " " +
                                  std::to_string(context.seed))
                               .hex();
   const std::string path = context.cache_folder.empty() ? "" : context.cache_folder + "/" + key + ".sensitivity.json";

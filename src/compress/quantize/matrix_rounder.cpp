@@ -7,6 +7,28 @@
 #include "compress/quantize/rounding_kernels.h"
 
 namespace kinglet {
+namespace {
+
+/// sum -= a b^T / weight
+void centre(std::vector<float>& sum, const std::vector<double>& a, const std::vector<double>& b, double weight) {
+  for (std::size_t i = 0; i < a.size(); ++i)
+    for (std::size_t j = 0; j < b.size(); ++j) sum[i * b.size() + j] -= static_cast<float>(a[i] * b[j] / weight);
+}
+
+}  // namespace
+
+StageMoments::StageMoments(StageSums sums, double damping) : moments({}, sums.inputs), means_(std::move(sums.means)) {
+  std::vector<float> moment = sums.moment.take();
+  if (sums.input_difference) input_difference_ = sums.input_difference->take();
+  if (sums.output_difference) output_difference_ = sums.output_difference->take();
+  if (means_.weight > 0) {
+    centre(moment, means_.input, means_.input, means_.weight);
+    if (!input_difference_.empty()) centre(input_difference_, means_.input, means_.input_difference, means_.weight);
+    if (!output_difference_.empty()) centre(output_difference_, means_.output_difference, means_.input, means_.weight);
+  }
+  moments = OrderedMoments(std::move(moment), sums.inputs);
+  moments.damp(damping);
+}
 
 std::int64_t rows_at_once(std::int64_t inputs) {
   constexpr std::int64_t kValues = 32 << 20;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "compress/calibration/moments.h"
+#include "compress/quantize/encoder_fit.h"
 #include "compress/quantize/sequential.h"
 #include "compress/quantize/targets.h"
 #include "kinglet/factors.h"
@@ -25,23 +26,23 @@ struct StageSums {
   MomentSum moment;
   std::unique_ptr<MomentSum> input_difference;   ///< sum of x_ours (x_source - x_ours)^T
   std::unique_ptr<MomentSum> output_difference;  ///< sum of (y_source - y_ours) x_ours^T
+  StageMeans means;                              ///< of weight 0 where no bias is fitted
 };
 
 /// The finished sums, with what all matrices of the stage share: the moments damped, and their factors.
 class StageMoments {
  public:
-  StageMoments(StageSums sums, double damping) : moments(sums.moment.take(), sums.inputs) {
-    if (sums.input_difference) input_difference_ = sums.input_difference->take();
-    if (sums.output_difference) output_difference_ = sums.output_difference->take();
-    moments.damp(damping);
-  }
+  /// Where a bias will be fitted, it takes over the means, and the sums are those about them.
+  StageMoments(StageSums sums, double damping);
   /// What is lacking; `moment` stays empty.
   InputSums differences() const {
     return {.moment = {}, .input_difference = input_difference_, .output_difference = output_difference_};
   }
   OrderedMoments moments;
+  const StageMeans& means() const { return means_; }
 
  private:
+  StageMeans means_;
   std::vector<float> input_difference_, output_difference_;
 };
 

@@ -1,60 +1,21 @@
 #include "compress/quantize/sequential.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
+#include <array>
+#include <optional>
 
 #include "base/thread_pool.h"
 #include "base/try.h"
+#include "compress/quantize/embedding_moment.h"
+#include "compress/quantize/encoder_fit.h"
+#include "compress/quantize/hidden_rows.h"
 #include "compress/quantize/matrix_rounder.h"
 #include "kinglet/pass.h"
-#include "tensor/kernels/elementwise.h"
 
 namespace kinglet {
 namespace {
 
-using Rows = std::vector<float>;
-
-void normalise(const ModelConfig& config, const Vector& weight, const Vector& bias, std::span<const float> from,
-               Rows& to) {
-  const auto width = static_cast<std::size_t>(config.width);
-  to.resize(from.size());
-  for (std::size_t at = 0; at < from.size(); at += width) {
-    const float epsilon = static_cast<float>(config.norm_epsilon);
-    if (config.norm == NormKind::kLayer) {
-      elementwise().layer_norm(from.data() + at, weight.data(), bias.empty() ? nullptr : bias.data(), config.width,
-                               epsilon, to.data() + at);
-    } else {
-      elementwise().rms_norm(from.data() + at, weight.data(), config.width, epsilon, to.data() + at);
-    }
-  }
-}
-
-/// What the norm multiplies each row by: 1 / root mean square, for NormKind::kLayer about the row's mean.
-std::vector<float> row_weights(std::span<const float> rows, std::size_t width, NormKind norm) {
-  std::vector<float> weights(rows.size() / width);
-  for (std::size_t t = 0; t < weights.size(); ++t) {
-    double sum = 0, squares = 0;
-    for (std::size_t i = 0; i < width; ++i) {
-      sum += rows[t * width + i];
-      squares += double(rows[t * width + i]) * rows[t * width + i];
-    }
-    const double mean = norm == NormKind::kLayer ? sum / static_cast<double>(width) : 0;
-    weights[t] = static_cast<float>(1 / std::sqrt(squares / static_cast<double>(width) - mean * mean + 1e-8));
-  }
-  return weights;
-}
-
-void scale_rows(std::span<const float> weights, std::size_t width, Rows& rows) {
-  for (std::size_t t = 0; t < weights.size(); ++t) {
-    for (std::size_t i = 0; i < width; ++i) rows[t * width + i] *= weights[t];
-  }
-}
-
-void subtract(const Rows& from, const Rows& what, Rows& difference) {
-  difference.resize(from.size());
-  for (std::size_t i = 0; i < from.size(); ++i) difference[i] = from[i] - what[i];
-}
+constexpr double kEmbeddingDamping = 0.05;  // its moments are no estimate from a text
 
 class Rounding final : public SequentialRounding {
  public:
@@ -106,8 +67,14 @@ class Rounding final : public SequentialRounding {
   }
   Result<void> round(const std::string& name, StageSums sums, RoundedStore& store) {
     StageMoments stage(std::move(sums), options_.damping);
-    return rounder_.round(name, stage, store);
+    return round(name, stage, store);
   }
+  Result<void> round(const std::string& name, StageMoments& stage, RoundedStore& store) {
+    KINGLET_CHECK(rounder_.round(name, stage, store));
+    return fit_ ? fit_->bias(name, stage.means(), store) : Result<void>();
+  }
+  Result<void> fit_norm(int index, bool first_half, RoundedStore& store);
+  Result<void> encoder_embedding(const std::string& name, RoundedStore& store);
   std::string matrix_name(int layer, std::string_view kind) const {
     return layer_matrix_name(source_->model().config().owner(layer), kind);
   }
@@ -118,6 +85,7 @@ class Rounding final : public SequentialRounding {
   TypePlan plan_;
   SequentialOptions options_;
   MatrixRounder rounder_{source_, target_, plan_, options_};
+  std::optional<EncoderFit> fit_;
   std::vector<Rows> source_in_, source_middle_, source_out_, in_, middle_, out_;
 };
 
@@ -142,6 +110,8 @@ void Rounding::start(TypePlan plan, const SequentialOptions& options) {
   plan_ = std::move(plan);
   options_ = options;
   in_.clear();
+  fit_.reset();
+  if (!options_.fitted.empty()) fit_.emplace(*source_, *target_, windows_, options_.fitted);
 }
 
 Result<void> Rounding::embed(Workbench& bench, std::vector<Rows>& hidden) {
@@ -191,6 +161,7 @@ Result<void> Rounding::pass_window(int layer, const Pass& what, std::size_t w) {
 /// its own size alone.
 Result<void> Rounding::embedding(RoundedStore& store) {
   const std::string name = "token_embd.weight";
+  if (fit_) return encoder_embedding(name, store);
   if (!plan_.contains(name)) return {};
   if (store.finished(name)) return take_finished(name, store);
   StageSums sums(static_cast<std::int64_t>(width_), 0, false, false);
@@ -218,6 +189,35 @@ Result<void> Rounding::embedding(RoundedStore& store) {
     moment[i * width_ + i] += static_cast<float>(0.01 * options_.embedding_share * mean);
   }
   return round(name, std::move(sums), store);
+}
+
+/// Errors of the rows count by what they do to the answers.
+Result<void> Rounding::encoder_embedding(const std::string& name, RoundedStore& store) {
+  if (plan_.contains(name)) {
+    if (store.finished(name)) {
+      KINGLET_CHECK(take_finished(name, store));
+    } else {
+      StageSums sums(static_cast<std::int64_t>(width_), 0, false, false);
+      const int layers = static_cast<int>(source_->model().config().layers);
+      for (int i = 0; i < layers; ++i) KINGLET_CHECK(source_->page_in(i));
+      KINGLET_TRY(sums.moment.sum(), embedding_moment(*source_, windows_));
+      for (int i = 0; i < layers; ++i) KINGLET_CHECK(source_->page_out(i));
+      StageMoments stage(std::move(sums), kEmbeddingDamping);
+      KINGLET_CHECK(rounder_.round(name, stage, store));
+    }
+  }
+  return fit_->embedding(store);
+}
+
+/// The norm after a half of a layer (BERT), from the rows that it gives.
+Result<void> Rounding::fit_norm(int index, bool first_half, RoundedStore& store) {
+  const std::string name = "blk." + std::to_string(index) + (first_half ? ".attn_output_norm" : ".layer_output_norm");
+  KINGLET_TRY(const bool done, fit_->take_finished(std::array{name + ".weight", name + ".bias"}, store));
+  if (done) return {};
+  Pass own{.bench = target_.get(), .from = &in_, .middle = &middle_};
+  if (!first_half) own.out = &out_;
+  KINGLET_CHECK(pass(index, own));
+  return fit_->norm(name, first_half ? source_middle_ : source_out_, first_half ? middle_ : out_, store);
 }
 
 Result<void> Rounding::head(RoundedStore& store) {
@@ -250,8 +250,10 @@ Result<void> Rounding::layer(int index, RoundedStore& store) {
   KINGLET_CHECK(target_->page_in(index));
   KINGLET_CHECK(query_key_value(index, store));
   KINGLET_CHECK(output(index, store));
+  if (fit_) KINGLET_CHECK(fit_norm(index, true, store));
   KINGLET_CHECK(gate_up(index, store));
   KINGLET_CHECK(down(index, store));
+  if (fit_) KINGLET_CHECK(fit_norm(index, false, store));
   KINGLET_CHECK(pass(index, {.bench = target_.get(), .from = &in_, .out = &out_}));
   in_.swap(out_);
   source_in_.swap(source_out_);
@@ -271,6 +273,10 @@ Result<bool> Rounding::any_missing(int index, std::span<const std::string_view> 
       all = all && !rounder_.is_missing(*tensor, store);
     }
     if (planned && all) KINGLET_CHECK(take_finished(name, store));
+    if (fit_) {
+      KINGLET_TRY(const bool fitted, fit_->take_finished(std::array{EncoderFit::bias_of(name)}, store));
+      all = all && fitted;
+    }
     missing = missing || !all;
   }
   return missing;
@@ -294,13 +300,15 @@ Result<void> Rounding::normed_stage(int index, const Stage& stage, RoundedStore&
   for (std::size_t w = 0; w < windows_.size(); ++w) {
     normed((*stage.ours)[w], ours);
     sums.moment.add(ours, ours, source_->pool());
-    if (!sums.input_difference) continue;
-    normed((*stage.theirs)[w], theirs);
-    subtract(theirs, ours, difference);
-    sums.input_difference->add(ours, difference, source_->pool());
+    if (sums.input_difference) {
+      normed((*stage.theirs)[w], theirs);
+      subtract(theirs, ours, difference);
+      sums.input_difference->add(ours, difference, source_->pool());
+    }
+    if (fit_) sums.means.add({}, ours, width_, sums.input_difference ? &difference : nullptr, nullptr);
   }
   StageMoments moments(std::move(sums), options_.damping);
-  for (std::string_view kind : stage.kinds) KINGLET_CHECK(rounder_.round(matrix_name(index, kind), moments, store));
+  for (std::string_view kind : stage.kinds) KINGLET_CHECK(round(matrix_name(index, kind), moments, store));
   return {};
 }
 
@@ -368,7 +376,7 @@ Result<void> Rounding::product(int index, TapPoint point, std::string_view kind,
   // Of a product of factors the sum is not worth the work.
   const bool weighs_sums = options_.weigh_tokens && stream_before && corrects && tensors.size() == 1;
   std::vector<float> weights;  // of the window's rows; none: they count alike
-  Rows source_inputs, difference;
+  Rows source_inputs, difference, input_difference;
   Pass reference{.bench = source_.get(), .from = &source_in_, .point = point};
   if (!first_half) reference.out = &out_;
   reference.tap = [&](std::size_t, Rows& x) { source_inputs.swap(x); };
@@ -383,9 +391,12 @@ Result<void> Rounding::product(int index, TapPoint point, std::string_view kind,
       sums.output_difference->add(difference, x, source_->pool());
     }
     if (sums.input_difference) {
-      subtract(source_inputs, x, difference);
-      sums.input_difference->add(x, difference, source_->pool());
+      subtract(source_inputs, x, input_difference);
+      sums.input_difference->add(x, input_difference, source_->pool());
     }
+    if (fit_)
+      sums.means.add(weights, x, static_cast<std::size_t>(inputs), sums.input_difference ? &input_difference : nullptr,
+                     sums.output_difference ? &difference : nullptr);
   };
   for (std::size_t w = 0; w < windows_.size(); ++w) {
     if (options_.weigh_tokens && linear) weights = row_weights(theirs[w], width_, NormKind::kRms);

@@ -14,6 +14,7 @@
 
 #include "compress/calibration/moments.h"
 #include "compress/quantize/compensate.h"
+#include "compress/quantize/encoder_fit.h"
 #include "compress/workbench.h"
 
 namespace kinglet {
@@ -47,6 +48,8 @@ struct SequentialOptions {
   /// Further types of a matrix, rounded from the same moments and handed out beside the planned one, which alone goes
   /// into the model.
   std::map<std::string, std::vector<const BlockType*>> beside = {};
+  /// Of encoders: what else is fitted to the rounded matrices (encoder_fit.h) and handed out; none: nothing is.
+  FittedTensors fitted = {};
   MatrixMaker* maker = nullptr;  ///< of matrices that the plan does not name; may be null
 };
 

@@ -81,9 +81,11 @@ SequentialMemory sequential_memory(const Checkpoint& source, const TypePlan& pla
                           : static_cast<std::uint64_t>(tensor.rows()) * planned->second->row_bytes(inputs);
     matrix.stage = std::max(matrix.stage, stage);
   }
+  std::uint64_t all = 0;
   for (const auto& layer : layers) {
     std::uint64_t packed = 0;
     for (const Matrix& matrix : layer) packed += matrix.packed;
+    all += packed;
     const std::uint64_t beside = linear || options.correction == 0 ? 0 : packed;
     memory.stage = std::max(memory.stage, packed + largest);
     for (const Matrix& matrix : layer) {
@@ -91,6 +93,8 @@ SequentialMemory sequential_memory(const Checkpoint& source, const TypePlan& pla
       packed = packed - matrix.packed + matrix.rounded;
     }
   }
+  // What errors of the embedding do is measured on the whole model.
+  if (!options.fitted.empty() && embedding && plan.contains(embedding->name)) outside = std::max(outside, all);
   memory.stage = std::max(memory.stage, outside) + (embedding ? embedding->bytes : 0);
   memory.fixed = 2 * kSequentialRows * kFloat * (6 * width + 2 * inner);
   memory.row = 6 * width * kFloat;
