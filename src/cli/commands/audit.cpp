@@ -117,7 +117,8 @@ void Audit::add(const std::vector<TokenId>& ids, const std::vector<double>& log_
     }
     found.tokens = last - begin + 1;
     std::string text;
-    for (std::size_t i = begin; i <= last; ++i) text += tokenizer.piece(ids[i]);
+    for (std::size_t i = begin; i <= last; ++i)  // a control token is no text of the answer, but it was said
+      text += tokenizer.piece(ids[i]).empty() ? tokenizer.text(ids[i]) : tokenizer.piece(ids[i]);
     suspicious += found.suspicious;
     Span& span = spans[text];
     if (found.log_ratio >= span.log_ratio) {
