@@ -199,7 +199,23 @@ class TensorTrain final : public Pass {
     return {};
   }
 
+  /// Bytes of the file with the bonds as they are.
+  Result<std::uint64_t> planned_bytes(const PassPlan& whole) const {
+    KINGLET_TRY(const PassPlan plan, planned(whole));
+    std::vector<GgufWriter::Plan> plans;
+    for (const PassPlan::Tensor& tensor : plan.tensors) plans.push_back({tensor.name, tensor.type, tensor.shape});
+    return GgufWriter::predicted_bytes(plan.metadata, plans);
+  }
+
   Result<void> fit_bytes(PassContext& context, const PassPlan& whole) {
+    const auto refused = [&] {
+      return fail(ErrorCode::kInvalidArgument, "the file cannot have " + std::to_string(bytes_) + " bytes",
+                  "The other tensors are larger: quantize in a step of its own, or name a smaller factor-type.",
+                  options_.place("bytes"));
+    };
+    for (Candidate& each : candidates_) each.bond = each.bytes(1) < each.info->bytes ? 1 : 0;
+    KINGLET_TRY(const std::uint64_t least, planned_bytes(whole));
+    if (least > bytes_) return refused();  // before anything is measured
     const std::string profile = options_.text("profile");
     if (profile != "none") KINGLET_CHECK(measure(context, profile == "reversed"));
     std::uint64_t all = 0;
@@ -207,16 +223,10 @@ class TensorTrain final : public Pass {
     auto budget = static_cast<std::int64_t>(all);
     for (;;) {
       const bool possible = budget > 0 && (profile == "none" ? share_alike(budget) : allocate_within(budget));
-      if (!possible)
-        return fail(ErrorCode::kInvalidArgument, "the file cannot have " + std::to_string(bytes_) + " bytes",
-                    "The other tensors are larger: quantize in a step of its own, or name a smaller factor-type.",
-                    options_.place("bytes"));
-      KINGLET_TRY(const PassPlan plan, planned(whole));
-      std::vector<GgufWriter::Plan> plans;
-      for (const PassPlan::Tensor& tensor : plan.tensors) plans.push_back({tensor.name, tensor.type, tensor.shape});
-      const auto size = static_cast<std::int64_t>(GgufWriter::predicted_bytes(plan.metadata, plans));
-      if (size <= static_cast<std::int64_t>(bytes_)) return {};
-      budget -= size - static_cast<std::int64_t>(bytes_);
+      if (!possible) return refused();
+      KINGLET_TRY(const std::uint64_t size, planned_bytes(whole));
+      if (size <= bytes_) return {};
+      budget -= static_cast<std::int64_t>(size - bytes_);
     }
   }
 
