@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 
+#include "base/fetch.h"
 #include "tensor/kernels/elementwise.h"
 
 namespace kinglet {
@@ -92,15 +93,12 @@ void AttentionTile::run(std::int64_t chunk, bool another_follows, float* result,
 
 std::size_t AttentionTile::fetch(std::int64_t chunk) const {
   constexpr std::size_t kMostBytes = 16384;
-  const auto fetch_group = [](const std::byte* group, std::size_t bytes) {
-    for (std::size_t at = 0; at < bytes; at += 64) __builtin_prefetch(group + at);
-  };
   const Range groups = range(chunk);
   std::size_t fetched = 0;
   for (std::int64_t i = groups.begin; i < groups.end && fetched < kMostBytes; ++i) {
     const std::int64_t group = chunk * kKvGroups + i;
-    fetch_group(cache->key_group(layer, kv_head, group), layout.key_group_bytes());
-    fetch_group(cache->value_group(layer, kv_head, group), layout.value_group_bytes());
+    fetch_ahead(cache->key_group(layer, kv_head, group), layout.key_group_bytes());
+    fetch_ahead(cache->value_group(layer, kv_head, group), layout.value_group_bytes());
     fetched += layout.key_group_bytes() + layout.value_group_bytes();
   }
   return fetched;

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "base/fetch.h"
 #include "engine/linear_stages.h"
 #include "kinglet/weight_stream.h"
 #include "tensor/kernels/elementwise.h"
@@ -13,6 +14,9 @@ namespace kinglet {
 namespace {
 
 const Vector kNoBias;
+
+/// A thread asks ahead for this many rows that others have a part in: more would push each other out of its cache.
+constexpr std::int64_t kFetchedRows = 8;
 
 TileRange tile_share(std::int64_t tiles, int thread, int threads) {
   return {tiles * thread / threads, tiles * (thread + 1) / threads};
@@ -175,6 +179,13 @@ LinearInput ForwardPass::prepare(int thread, const Pending& pending, Norm norm, 
   const int count = int(rows.size());
   const std::size_t stride = wants_int8 ? quantized_row_bytes(std::int64_t(width_)) : 0;
   const WorkShare share = row_share(thread, count);
+  if (pending.any && share.end - share.begin <= kFetchedRows) {
+    for (std::int64_t i = share.begin; i < share.end; ++i) {
+      const std::size_t row = std::size_t(rows[std::size_t(i)]);
+      if (place_[row] >= 0) fetch_ahead(space_.projected + std::size_t(place_[row]) * width_, width_ * sizeof(float));
+      fetch_ahead(own.hidden + row * width_, width_ * sizeof(float));
+    }
+  }
   for (std::int64_t i = share.begin; i < share.end; ++i) {
     const std::int32_t row = rows[std::size_t(i)];
     add_pending(pending, row, own);
@@ -203,6 +214,10 @@ LinearInput ForwardPass::quantize(int thread, const float* values, std::size_t c
   x.quantized = buffers(thread).quantized;
   x.quantized_stride = quantized_row_bytes(std::int64_t(columns));
   const WorkShare share = row_share(thread, rows);
+  if (share.end - share.begin <= kFetchedRows) {
+    fetch_ahead(values + std::size_t(share.begin) * columns,
+                std::size_t(share.end - share.begin) * columns * sizeof(float));
+  }
   for (std::int64_t row = share.begin; row < share.end; ++row) {
     quantize_row(values + std::size_t(row) * columns, std::int64_t(columns),
                  buffers(thread).quantized + std::size_t(row) * x.quantized_stride);
@@ -263,6 +278,17 @@ void ForwardPass::rotate_head(float* x, int row, const Vector& norm, int index, 
   if (config_.rope == RopeKind::kHalves) kernels.rope_halves(x, space_.cosines + at, space_.sines + at, half);
 }
 
+/// Queries, keys and values of rows [begin, end), whose halves other threads have made.
+void ForwardPass::fetch_rows(std::int64_t begin, std::int64_t end, const LayerConfig& sizes) const {
+  if (end - begin > kFetchedRows) return;
+  const auto fetch = [=](const float* values, std::int64_t width) {
+    fetch_ahead(values + begin * width, std::size_t((end - begin) * width) * sizeof(float));
+  };
+  fetch(space_.query, sizes.heads * config_.key_length);
+  fetch(space_.key, sizes.kv_heads * config_.key_length);
+  fetch(space_.value, sizes.kv_heads * config_.value_length);
+}
+
 /// Queries and keys of all rows, split between the threads by head.
 void ForwardPass::rotate(int thread, int index) {
   const LayerConfig& sizes = config_.per_layer[std::size_t(index)];
@@ -271,6 +297,7 @@ void ForwardPass::rotate(int thread, int index) {
   if (config_.rope == RopeKind::kNone && !config_.qk_norm) return;
   const std::int64_t heads = sizes.heads + sizes.kv_heads;
   const WorkShare share = work_share(rows_ * heads, thread, threads_);
+  fetch_rows(share.begin / heads, (share.end + heads - 1) / heads, sizes);
   for (std::int64_t i = share.begin; i < share.end; ++i) {
     const std::int64_t row = i / heads, head = i % heads;
     if (head < sizes.heads) {

@@ -62,6 +62,7 @@ class ForwardPass {
   void multiply(int thread, const Linear& linear, const LinearInput& x, float* y, const Vector& bias);
   void activate(int thread, const Linear& up, int rows);
   void show_input(int thread, int index, TapPoint point, const LinearInput& x) const;
+  void fetch_rows(std::int64_t begin, std::int64_t end, const LayerConfig& sizes) const;
   void rotate(int thread, int index);
   void rotate_head(float* x, int row, const Vector& norm, int index, bool rope);
   void attend(int thread, int index);
