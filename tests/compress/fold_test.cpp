@@ -127,6 +127,22 @@ TEST(ChooseLayers, PairsByWhatTheAnswersLose) {
   EXPECT_EQ(made[2].owner, 1);
 }
 
+TEST(ChooseLayers, PairsAreChosenWithTheEarlierOnesSharing) {
+  // Layers 4 and 5 lose little alone, much once 1 and 2 share.
+  const auto divergence = [](const std::vector<FoldedLayer>& layers) -> Result<double> {
+    const auto shares = [&](std::size_t first) { return layers[first + 1].owner == static_cast<int>(first); };
+    double sum = 0;
+    for (std::size_t i = 1; i + 2 < layers.size(); ++i)
+      sum += !shares(i) ? 0 : i == 1 ? 1 : i == 4 ? (shares(1) ? 10 : 2) : i == 5 ? 2.5 : 20;
+    return sum;
+  };
+  const auto made =
+      choose_layout({.pairs = 2, .divergence = true}, config(), similarity(kInfluences), 1, divergence).value();
+  EXPECT_EQ(made[2].owner, 1);
+  EXPECT_EQ(made[6].owner, 5);
+  EXPECT_EQ(made[4].owner, 4);
+}
+
 TEST(FoldedCheckpoint, TakesVectorsFromTheLayerAndMatricesFromTheDonor) {
   const auto source = test::make_tiny_checkpoint({.architecture = "qwen2", .layers = 4});
   auto folded = FoldedCheckpoint::create(*source, {{0, 0, 0}, {2, 3, 1}, {3, 3, 1}}).value();
