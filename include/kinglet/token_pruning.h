@@ -21,7 +21,7 @@ struct TokenPruning {
   static constexpr int kShortest = 64;  ///< shorter prompts are read whole
 };
 
-/// RATE,…[@LAYER,…][:random]. Without layers: after 0.3, 0.6 and 0.9 of them for three rates, evenly spread otherwise.
+/// RATE,…[@LAYER,…][:random]. Without layers: evenly from half of them to nine tenths; one rate in the middle.
 /// kInvalidArgument where a rate is not in [0, 1) or the layers do not ascend within the model.
 Result<TokenPruning> parse_token_pruning(std::string_view text, int layers);
 

@@ -19,11 +19,18 @@ Result<std::vector<T>> read_list(std::string_view text, std::string_view what) {
     const auto [last, error] = std::from_chars(text.data() + begin, text.data() + end, value);
     if (error != std::errc() || last != text.data() + end)
       return fail(ErrorCode::kInvalidArgument, "'" + std::string(text) + "' is no list of " + std::string(what),
-                  "Write RATE,RATE,… or RATE,RATE,…@LAYER,LAYER,…, as in 0.3,0.3,0.3@9,18,27.");
+                  "Write RATE,RATE,… or RATE,RATE,…@LAYER,LAYER,…, as in 0.3,0.3,0.3@15,21,27.");
     values.push_back(value);
     begin = end + 1;
   }
   return values;
+}
+
+/// Share of the layers before stage i of `count`. Lower down the last token does not yet look at what it will need.
+double default_place(std::size_t i, std::size_t count) {
+  constexpr double kFirst = 0.5, kLast = 0.9;
+  if (count == 1) return (kFirst + kLast) / 2;
+  return kFirst + (kLast - kFirst) * static_cast<double>(i) / static_cast<double>(count - 1);
 }
 
 }  // namespace
@@ -38,10 +45,8 @@ Result<TokenPruning> parse_token_pruning(std::string_view text, int layers) {
   if (at != std::string_view::npos) {
     KINGLET_TRY(places, read_list<int>(text.substr(at + 1), "layers"));
   }
-  const auto count = static_cast<double>(rates.size());
   for (std::size_t i = 0; at == std::string_view::npos && i < rates.size(); ++i)
-    places.push_back(
-        static_cast<int>(std::lround(layers * (rates.size() == 3 ? 0.3 : 0.9 / count) * static_cast<double>(i + 1))));
+    places.push_back(static_cast<int>(std::lround(layers * default_place(i, rates.size()))));
   if (places.size() != rates.size())
     return fail(ErrorCode::kInvalidArgument, std::to_string(rates.size()) + " rates and " +
                                                  std::to_string(places.size()) + " layers to prune after");

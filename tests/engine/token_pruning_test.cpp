@@ -131,7 +131,7 @@ TEST(TokenPruning, WrongRatesAreRefused) {
     EXPECT_EQ(parse_token_pruning(text, kLayers).error().code, ErrorCode::kInvalidArgument) << text;
   const auto spread = parse_token_pruning("0.3,0.3,0.3:random", 30).value();
   EXPECT_TRUE(spread.random);
-  EXPECT_EQ(spread.stages[0].layer, 9);
+  EXPECT_EQ(spread.stages[0].layer, 15);
   EXPECT_EQ(spread.stages[2].layer, 27);
   const auto shared = model();
   EXPECT_EQ(Engine::create(shared, {.cache_policy = "sink", .lazy_prefill = "0.3@3"}).error().code,
