@@ -33,6 +33,16 @@ double default_place(std::size_t i, std::size_t count) {
   return kFirst + (kLast - kFirst) * static_cast<double>(i) / static_cast<double>(count - 1);
 }
 
+/// Uniform in [0, 1) from the position: the same in every run. The first token, which draws attention whatever it
+/// holds, is never the one that goes: without it everything falls apart, and the comparison would say nothing.
+float random_score(std::int64_t position) {
+  if (position == 0) return 1;
+  std::uint64_t z = static_cast<std::uint64_t>(position) * 0x9e3779b97f4a7c15u;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return static_cast<float>((z ^ (z >> 31)) >> 40) * 0x1p-24f;
+}
+
 }  // namespace
 
 Result<TokenPruning> parse_token_pruning(std::string_view text, int layers) {
@@ -130,7 +140,7 @@ std::vector<std::int32_t> TokenPruner::rank(const SequenceCache& sequence, int l
     const std::int64_t position = positions[slot];
     if (position >= newest || alive[static_cast<std::size_t>(position)] == 0) continue;
     float score = static_cast<std::size_t>(slot) < scores_.size() ? scores_[static_cast<std::size_t>(slot)] : 0;
-    if (pruning_.random) score = static_cast<float>(static_cast<std::uint32_t>(position * 2654435761u) >> 8);
+    if (pruning_.random) score = random_score(position);
     all.push_back({score, static_cast<std::int32_t>(position)});
   }
   std::ranges::sort(all, [](const Scored& a, const Scored& b) {
