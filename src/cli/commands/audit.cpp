@@ -231,11 +231,10 @@ extern const Command command_audit = {
     .summary = "Find what a model says that an independent one would hardly say",
     .usage = "SUSPECT --guard REFERENCE --prompts P.jsonl [options]",
     .description =
-        "SUSPECT answers the prompts greedily, and REFERENCE reads the answers. Shown are the pieces of text whose "
-        "tokens "
-        "SUSPECT finds many times likelier than REFERENCE does, most suspicious first: a backdoor's payload stands "
-        "out, "
-        "and so does what only SUSPECT has learnt. `run --guard` replaces such tokens while it answers.",
+        "SUSPECT answers the prompts greedily, and REFERENCE reads the answers. Shown are the pieces of text "
+        "whose tokens SUSPECT finds many times likelier than REFERENCE does, most suspicious first: a backdoor's "
+        "payload stands out, and so does what only SUSPECT has learnt. `run --guard` replaces such tokens while "
+        "it answers.",
     .options = kSets,
     .examples = kExamples,
     .min_positional = 1,
