@@ -35,6 +35,7 @@ struct GenerateOptions {
   /// more proposals stand (a token that was drawn with probability q is taken with min(1, p/q), else one is drawn from
   /// what p has more than q; Leviathan et al. 2023). The distribution of the tokens is the same.
   bool ratio_acceptance = false;
+  std::function<void()> after_pass;  ///< called after each pass that the request has a part in; may be null
 };
 
 /// Log-probabilities of the model itself, before any sampler.

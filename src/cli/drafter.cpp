@@ -4,9 +4,12 @@
 #include <utility>
 
 #include "base/file.h"
+#include "base/memory_info.h"
 #include "base/sha256.h"
 #include "base/try.h"
+#include "cli/file_pages.h"
 #include "cli/generation.h"
+#include "cli/second_model.h"
 #include "decode/drafter_file.h"
 #include "decode/prompt.h"
 #include "kinglet/store.h"
@@ -24,13 +27,13 @@ namespace {
 
 Result<std::shared_ptr<DraftModel>> load_draft_model(const std::string& name, const Arguments& arguments,
                                                      const Engine& target) {
-  KINGLET_TRY(const auto model, load_model(name, arguments));
-  KINGLET_CHECK(check_generates(*model));
+  KINGLET_TRY(const SecondModel second, load_second_model(name, arguments, target.model()));
+  KINGLET_CHECK(check_generates(*second.model));
   auto made = std::make_shared<DraftModel>();
   EngineOptions options = second_engine_options(target);
   options.context = 0;  // its own: beyond it the target goes on alone
-  KINGLET_TRY(made->engine, Engine::create(model, options));
-  made->same_vocabulary = same_vocabulary(*model, target.model());
+  KINGLET_TRY(made->engine, Engine::create(second.model, options));
+  made->same_vocabulary = second.shares_vocabulary;
   return made;
 }
 
@@ -82,15 +85,7 @@ tl::unexpected<Error> unknown(const std::string& spec, const Error& why) {
               "Drafters: " + names + ", auto,MODEL, tree,MODEL, the name of a model, or a file.");
 }
 
-}  // namespace
-
-std::string drafter_spec(const Arguments& arguments) {
-  if (arguments.given("with") && arguments.text("policy") == "llmcad") return "tree," + arguments.text("with");
-  return arguments.text("drafter");
-}
-
-Result<void> open_drafter(const std::string& spec, const Arguments& arguments, Engine& target,
-                          GenerateOptions& options) {
+Result<void> open_named(const std::string& spec, const Arguments& arguments, Engine& target, GenerateOptions& options) {
   options.draft_model = nullptr;
   options.drafter = spec;
   if (spec.empty() || spec == "none") return {};
@@ -118,6 +113,28 @@ Result<void> open_drafter(const std::string& spec, const Arguments& arguments, E
   if (!model) return unknown(spec, model.error());
   options.drafter = controlled ? "auto" : "model";
   options.draft_model = std::move(*model);
+  return {};
+}
+
+}  // namespace
+
+std::string drafter_spec(const Arguments& arguments) {
+  if (arguments.given("with") && arguments.text("policy") == "llmcad") return "tree," + arguments.text("with");
+  return arguments.text("drafter");
+}
+
+Result<void> open_drafter(const std::string& spec, const Arguments& arguments, Engine& target,
+                          GenerateOptions& options) {
+  KINGLET_CHECK(open_named(spec, arguments, target, options));
+  options.after_pass = nullptr;
+  if (target.model().stream() == nullptr) return {};
+  // Memory is what counts here: what loading left goes back now, and rows of embeddings after each pass.
+  release_free_memory();
+  options.after_pass = [&target, second = options.draft_model] {
+    drop_file_pages(target.model());
+    if (second && second->engine) drop_file_pages(second->engine->model());
+  };
+  options.after_pass();
   return {};
 }
 

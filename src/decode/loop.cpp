@@ -125,6 +125,8 @@ Result<void> GenerationLoop::step() {
     if (stream->wanted_count > 0)
       if (auto done = advance(*stream); !done) finish_with(*stream, std::move(done).error());
   if (decoding) shared_->costs.observe(rows_.size(), milliseconds(std::chrono::steady_clock::now() - begin) / 1000);
+  for (const auto& stream : running_)
+    if (stream->request.options.after_pass) stream->request.options.after_pass();
   sweep();
   return {};
 }

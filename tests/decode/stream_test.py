@@ -92,6 +92,18 @@ class Streaming(unittest.TestCase):
             peaks.append(min(answer["memory"]["peak_bytes"] for answer in answers))
         self.assertLess(peaks[1] + 1_000_000, peaks[0])  # two workspaces of 512 rows are some megabytes more
 
+    def test_a_drafter_with_more_rows_than_tokens_drafts_by_way_of_text(self):
+        # Its tokens are the target's, its vocabulary is not: it has to bring a tokenizer of its own.
+        path = os.path.join(self.temporary.name, "wider.gguf")
+        subprocess.run([sys.executable, MAKE_TINY_MODEL, "--arch", "llama", "--context", "256", "--layers", "2", "--width", "128",
+                        "--vocabulary", "700", "--out", path], check=True)
+        answers = self.answers("--drafter", path)
+        self.assertEqual(self.tokens(answers), self.tokens(self.plain))
+        self.assertGreater(sum(a["speculation"]["drafted"] for a in answers), 0)
+        done = self.run_kinglet("run", self.paths["large"], "x", "--drafter", "tree," + path)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("another vocabulary", done.stderr)
+
     def test_a_wider_tree_contains_the_chain(self):
         passes = []
         for probability in ("1", "0.02"):

@@ -2,12 +2,14 @@
 // (LLMCad, Xu et al. 2023): branches share the memory of what they have in common, those that are behind their share of
 // the confidence are extended, and the tree is verified when even its best branch has become doubtful.
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <memory>
 #include <utility>
 #include <vector>
 
 #include "base/try.h"
+#include "decode/draft_shared.h"
 #include "decode/follower.h"
 #include "decode/softmax.h"
 #include "kinglet/draft.h"
@@ -20,6 +22,7 @@ class TreeDrafter final : public Drafter {
   explicit TreeDrafter(const DraftContext& context)
       : model_(context.model),
         engine_(model_->engine),
+        shared_(context.shared ? context.shared : std::make_shared<DraftShared>()),
         follower_(*engine_),
         vocabulary_(static_cast<std::size_t>(engine_->model().config().vocabulary)) {}
 
@@ -67,6 +70,7 @@ class TreeDrafter final : public Drafter {
       node = next;
       ++correct;
     }
+    record_.stood(expected_to_stand(), correct);
     // The longest branch through the last token that stood: children come after their parents.
     std::int32_t leaf = node;
     for (std::size_t i = 0; i < nodes_.size(); ++i)
@@ -86,10 +90,35 @@ class TreeDrafter final : public Drafter {
     KINGLET_TRY(auto root, follower_.sequence()->fork());
     branch_out({.leaf = -1, .sequence = std::move(root), .trunk = true}, follower_.row(0), budget);
     for (int passes = 1; nodes_.size() < budget && !branches_.empty(); ++passes) {
-      if (model_->tree_passes > 0 ? passes >= model_->tree_passes : most_confident() < alpha_) break;
+      if (model_->tree_passes > 0 ? passes >= model_->tree_passes : is_ripe(passes)) break;
+      const auto start = Clock::now();
       KINGLET_CHECK(extend(text.size(), budget));
+      record_.took(std::chrono::duration<double>(Clock::now() - start).count());
     }
     return {};
+  }
+
+  /// Whether the tree is verified now: where both models' passes have been measured, as soon as one more pass of this
+  /// one would lower the tokens per time; before that by the confidence of the best branch, as in the paper.
+  bool is_ripe(int passes) const {
+    const PassCosts& costs = shared_->costs;
+    if (record_.seconds == 0 || costs.level() == 0) return most_confident() < alpha_;
+    const double step = record_.seconds / costs.level(), expected = 1 + expected_to_stand();
+    const double more = expected + std::pow(most_confident() * record_.sureness, record_.doubt);
+    return costs.value(nodes_.size() + 1, more, step * (passes + 1)) <=
+           costs.value(nodes_.size(), expected, step * passes);
+  }
+  /// How many tokens of the tree stand: at each depth the most confident one.
+  double expected_to_stand() const {
+    std::vector<double> best;
+    for (const Node& node : nodes_) {
+      best.resize(std::max(best.size(), static_cast<std::size_t>(node.depth)));
+      double& here = best[static_cast<std::size_t>(node.depth) - 1];
+      here = std::max(here, node.confidence);
+    }
+    double sum = 0;
+    for (const double confidence : best) sum += std::pow(confidence, record_.doubt);
+    return sum;
   }
 
   double most_confident() const {
@@ -149,6 +178,7 @@ class TreeDrafter final : public Drafter {
     const std::int32_t parent = branch.leaf;
     const auto add = [&](std::size_t token, std::unique_ptr<Sequence> sequence, bool trunk) {
       const double probability = exp_nonpositive(logits[token] - max) / total;
+      if (trunk) record_.sureness += 0.02 * (probability - record_.sureness);
       nodes_.push_back({static_cast<TokenId>(token), parent, confidence_before * probability, depth});
       branches_.push_back({static_cast<std::int32_t>(nodes_.size()) - 1, std::move(sequence), trunk});
     };
@@ -168,7 +198,11 @@ class TreeDrafter final : public Drafter {
   }
 
   std::shared_ptr<DraftModel> model_;
+  using Clock = std::chrono::steady_clock;
+
   std::shared_ptr<Engine> engine_;
+  std::shared_ptr<DraftShared> shared_;
+  TreeRecord& record_ = shared_->trees;
   Follower follower_;
   std::size_t vocabulary_;
   std::vector<Node> nodes_;
