@@ -120,6 +120,10 @@ class Engine {
   /// Calls with more than max_rows rows are cut into several.
   virtual Result<void> step(std::span<const Row> rows, std::span<const TokenId> ids,
                             std::span<const std::int32_t> wanted, float* logits) = 0;
+  /// The tokens with the largest logits of the last head() or step() that made whole rows, one for each: the lowest id
+  /// among equals, -1 where no logit is above -infinity. The threads note them while the logits are in their caches, so
+  /// that a greedy choice need not read the rows. Empty where the engine does not say (many rows, only allowed tokens).
+  virtual std::span<const TokenId> best() const { return {}; }
   virtual std::uint64_t workspace_bytes() const = 0;
   virtual std::uint64_t cache_bytes() const = 0;  ///< pages in use by all sequences
 

@@ -198,7 +198,8 @@ Result<TokenId> GenerationLoop::draw(Stream& stream, std::size_t wanted, std::in
     kept_row_.assign(vocabulary, -std::numeric_limits<float>::infinity());
     for (std::size_t i = 0; i < row.size(); ++i) kept_row_[mask ? static_cast<std::size_t>(mask->ids[i]) : i] = row[i];
   }
-  if (!mask && stream.chain.plain()) return SamplerChain::pick_best(row);
+  if (!mask && stream.chain.plain())
+    return wanted < best_.size() && best_[wanted] >= 0 ? best_[wanted] : SamplerChain::pick_best(row);
   if (mask)
     candidates_.reset(row, mask->ids);
   else

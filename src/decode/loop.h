@@ -110,6 +110,7 @@ class GenerationLoop {
   std::vector<TokenId> ids_;
   std::vector<std::int32_t> positions_, wanted_, path_;
   std::vector<float> logits_, hidden_, kept_row_;
+  std::vector<TokenId> best_;  ///< of the rows of logits_, where the engine said so
   std::vector<Mask> masks_;
   std::size_t mask_count_ = 0;
   std::vector<TokenId> foreseen_;

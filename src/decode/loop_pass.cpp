@@ -169,12 +169,16 @@ const GenerationLoop::Mask* GenerationLoop::mask_of(std::size_t wanted) const {
 }
 
 Result<void> GenerationLoop::execute() {
+  best_.clear();
   const std::size_t needed = wanted_.size() * static_cast<std::size_t>(target_.vocabulary);
   if (logits_.size() < needed) logits_.resize(needed);
   bool tree = false;
   for (const auto& stream : running_) tree = tree || !stream->draft.is_chain();
   if (tree || mask_count_ > 0) return execute_by_parts(tree);
-  return target_.engine->step(rows_, ids_, wanted_, logits_.data());
+  KINGLET_CHECK(target_.engine->step(rows_, ids_, wanted_, logits_.data()));
+  const auto best = target_.engine->best();
+  best_.assign(best.begin(), best.end());  // a drafter may use the same engine before all streams have drawn
+  return {};
 }
 
 Result<void> GenerationLoop::execute_by_parts(bool tree) {

@@ -1,8 +1,9 @@
 #include "decode/softmax.h"
 
-#include <algorithm>
 #include <cmath>
 #include <limits>
+
+#include "tensor/kernels/elementwise.h"
 
 namespace kinglet {
 namespace {
@@ -13,19 +14,13 @@ constexpr float kNone = -std::numeric_limits<float>::infinity();
 }  // namespace
 
 float maximum(std::span<const float> row) {
-  float lanes[kLanes];
-  std::fill(lanes, lanes + kLanes, kNone);
-  std::size_t i = 0;
-  for (; i + kLanes <= row.size(); i += kLanes)
-    for (std::size_t j = 0; j < kLanes; ++j) lanes[j] = row[i + j] > lanes[j] ? row[i + j] : lanes[j];
-  for (; i < row.size(); ++i) lanes[0] = row[i] > lanes[0] ? row[i] : lanes[0];
-  return *std::max_element(lanes, lanes + kLanes);
+  return elementwise().maximum(row.data(), static_cast<std::int64_t>(row.size()));
 }
 
 std::size_t argmax(std::span<const float> row) {
-  const float max = maximum(row);
-  if (max == kNone) return row.size();
-  return static_cast<std::size_t>(std::find(row.begin(), row.end(), max) - row.begin());
+  if (row.empty()) return 0;
+  const auto best = static_cast<std::size_t>(elementwise().arg_max(row.data(), static_cast<std::int64_t>(row.size())));
+  return row[best] > kNone ? best : row.size();
 }
 
 double exp_sum(std::span<const float> row, float max) {

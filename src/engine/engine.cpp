@@ -12,7 +12,7 @@
 #include "engine/cache/sequence_cache.h"
 #include "engine/early_exit.h"
 #include "engine/forward.h"
-#include "engine/linear_stages.h"
+#include "engine/output_head.h"
 #include "engine/skip_hooks.h"
 #include "engine/token_pruner.h"
 #include "kinglet/cache_policy.h"
@@ -36,9 +36,10 @@ class ModelEngine final : public Engine {
   Result<void> embed(std::span<const TokenId> ids, std::span<const std::int32_t> positions, float* hidden) override;
   Result<void> forward(const ForwardCall& call) override;
   Result<void> head(const float* hidden, int rows, std::span<const TokenId> allowed, float* logits) override;
-  void final_norm(float* hidden, int rows) override;
+  void final_norm(float* hidden, int rows) override { head_.norm(hidden, rows); }
   Result<void> step(std::span<const Row> rows, std::span<const TokenId> ids, std::span<const std::int32_t> wanted,
                     float* logits) override;
+  std::span<const TokenId> best() const override { return head_.best(); }
   std::uint64_t workspace_bytes() const override { return workspace_.bytes(); }
   std::uint64_t cache_bytes() const override { return store_->bytes_in_use(); }
 
@@ -48,26 +49,25 @@ class ModelEngine final : public Engine {
         options_(std::move(options)),
         rope_(model_->config()),
         workspace_(std::move(workspace)),
-        skip_(width()) {}
+        skip_(width()),
+        head_(*model_, workspace_) {}
   std::size_t width() const { return std::size_t(model_->config().width); }
   void take_key_biases();
   Result<void> check_call(const ForwardCall& call) const;
   Result<void> step_chunk(std::span<const Row> rows, std::span<const TokenId> ids, std::span<const std::int32_t> wanted,
                           std::int32_t offset, float* logits);
-  void head_chunk(const float* hidden, int rows, std::span<const TileRange> tiles, float* logits);
 
   std::shared_ptr<const Model> model_;
   EngineOptions options_;
   RopeTables rope_;
   Workspace workspace_;
   SkipHooks skip_;
+  OutputHead head_;
   std::unique_ptr<TokenPruner> pruner_;
   bool prunes_ = false;  ///< a call of pruner_ is under way
   std::shared_ptr<PagedStore> store_;
   std::shared_ptr<const CacheConfig> cache_config_;
   std::unique_ptr<AttentionPlan> attention_;
-  std::vector<float> all_logits_;  ///< whole rows, where only some of the head is asked for
-  std::vector<TileRange> head_tiles_;
   std::vector<std::int32_t> positions_;
   std::vector<float> wanted_rows_;  ///< hidden rows whose logits a step wants
 };
@@ -235,116 +235,16 @@ Result<void> ModelEngine::embed(std::span<const TokenId> ids, std::span<const st
   return {};
 }
 
-void ModelEngine::final_norm(float* hidden, int rows) {
-  const Model& model = *model_;
-  if (model.output_norm.empty()) return;
-  for (int row = 0; row < rows; ++row) {
-    float* x = hidden + std::size_t(row) * width();
-    const float epsilon = float(model.config().norm_epsilon);
-    if (model.config().norm == NormKind::kLayer) {
-      elementwise().layer_norm(x, model.output_norm.data(), model.output_norm_bias.data(), model.config().width,
-                               epsilon, x);
-    } else {
-      elementwise().rms_norm(x, model.output_norm.data(), model.config().width, epsilon, x);
-    }
-  }
-}
-
-/// The 16-row tiles that hold the allowed tokens, as ascending runs.
-void find_tiles(std::span<const TokenId> allowed, std::int64_t all_tiles, std::vector<TileRange>& tiles) {
-  tiles.clear();
-  if (allowed.empty()) tiles.push_back({0, all_tiles});
-  for (TokenId id : allowed) {
-    const std::int64_t tile = id / kTileRows;
-    if (tiles.empty() || tiles.back().end < tile) {
-      tiles.push_back({tile, tile + 1});
-    } else {
-      tiles.back().end = tile + 1;
-    }
-  }
-}
-
 Result<void> ModelEngine::head(const float* hidden, int rows, std::span<const TokenId> allowed, float* logits) {
-  const std::size_t vocabulary = std::size_t(model_->config().vocabulary);
-  for (TokenId id : allowed) {
-    if (id < 0 || std::size_t(id) >= vocabulary) {
-      return fail(ErrorCode::kInvalidArgument,
-                  "the allowed token id " + std::to_string(id) + " is not in the vocabulary");
-    }
-  }
-  std::vector<TileRange>& tiles = head_tiles_;
-  find_tiles(allowed, model_->output_head().tiles(), tiles);
-  for (int row = 0; row < rows; row += options_.max_rows) {
-    const int count = std::min(rows - row, options_.max_rows);
-    const float* chunk = hidden + std::size_t(row) * width();
-    if (allowed.empty()) {
-      head_chunk(chunk, count, tiles, logits + std::size_t(row) * vocabulary);
-      continue;
-    }
-    all_logits_.resize(std::max(all_logits_.size(), std::size_t(count) * vocabulary));
-    head_chunk(chunk, count, tiles, all_logits_.data());
-    for (int i = 0; i < count; ++i) {
-      float* to = logits + std::size_t(row + i) * allowed.size();
-      for (std::size_t k = 0; k < allowed.size(); ++k) {
-        to[k] = all_logits_[std::size_t(i) * vocabulary + std::size_t(allowed[k])];
-      }
-    }
-  }
+  KINGLET_TRY(const std::uint64_t read, head_.run(hidden, rows, options_.max_rows, allowed, logits));
+  count_weights(read);
   return {};
-}
-
-/// logits [rows, vocabulary]: only the outputs of `tiles` are written.
-void ModelEngine::head_chunk(const float* hidden, int rows, std::span<const TileRange> tiles, float* logits) {
-  const Linear& head = model_->output_head();
-  const std::size_t stride = std::size_t(model_->config().vocabulary);
-  std::int64_t total = 0;
-  for (const TileRange& range : tiles) total += range.count();
-  count_weights(head.bytes() * std::uint64_t(total) / std::uint64_t(head.tiles()));
-  const bool is_int8 = head.input_format() == InputFormat::kInt8;
-  const std::size_t quantized_stride = is_int8 ? quantized_row_bytes(model_->config().width) : 0;
-  ThreadPool& pool = model_->pool();
-  pool.run([&](int thread) {
-    const bool is_private = rows <= kPrivateRows;
-    const RowBuffers& own = is_private ? workspace_.own[std::size_t(thread)] : workspace_.shared;
-    const WorkShare share = is_private ? WorkShare{0, rows} : work_share(rows, thread, pool.size());
-    for (std::int64_t row = share.begin; row < share.end; ++row) {
-      float* x = own.normed + std::size_t(row) * width();
-      std::memcpy(x, hidden + std::size_t(row) * width(), width() * sizeof(float));
-      final_norm(x, 1);
-      if (is_int8) {
-        quantize_row(x, model_->config().width, own.quantized + std::size_t(row) * quantized_stride);
-      }
-    }
-    if (!is_private) pool.barrier();
-    LinearInput input{.values = own.normed,
-                      .value_stride = width(),
-                      .quantized = own.quantized,
-                      .quantized_stride = quantized_stride,
-                      .rows = rows};
-    if (head.stages() > 1) input = run_inner_stages(head, input, workspace_, pool, thread);
-    // Each thread takes its share of the tiles counted over all runs.
-    const WorkShare mine{total * thread / pool.size(), total * (thread + 1) / pool.size()};
-    std::int64_t passed = 0;
-    for (const TileRange& range : tiles) {
-      const std::int64_t begin = std::max(range.begin, range.begin + mine.begin - passed);
-      const std::int64_t end = std::min(range.end, range.begin + mine.end - passed);
-      passed += range.count();
-      if (begin >= end) continue;
-      head.multiply(head.stages() - 1, input, {begin, end}, logits, stride);
-      const float cap = float(model_->config().logit_softcap);
-      if (cap == 0) continue;
-      const std::int64_t count = std::min(end * kTileRows, head.outputs()) - begin * kTileRows;
-      for (int row = 0; row < rows; ++row) {
-        float* part = logits + std::size_t(row) * stride + begin * kTileRows;
-        elementwise().softcap(part, cap, count, part);
-      }
-    }
-  });
 }
 
 Result<void> ModelEngine::step(std::span<const Row> rows, std::span<const TokenId> ids,
                                std::span<const std::int32_t> wanted, float* logits) {
   if (rows.size() != ids.size()) return fail(ErrorCode::kInternal, "step: rows and ids differ in number");
+  head_.forget_best();
   std::size_t done = 0;  // of wanted
   for (std::size_t begin = 0; begin < rows.size(); begin += std::size_t(options_.max_rows)) {
     const std::size_t count = std::min(rows.size() - begin, std::size_t(options_.max_rows));
@@ -354,6 +254,7 @@ Result<void> ModelEngine::step(std::span<const Row> rows, std::span<const TokenI
                              std::int32_t(begin), logits + done * std::size_t(model_->config().vocabulary)));
     done = end;
   }
+  if (rows.size() > std::size_t(options_.max_rows)) head_.forget_best();  // only the last call's
   return {};
 }
 

@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <limits>
 #include <random>
 
 #include "engine/tiny_model_helper.h"
@@ -148,6 +150,50 @@ TEST(Engine, MasksTheHeadToTheAllowedTokens) {
   for (std::size_t row = 0; row < 9; ++row) {
     for (std::size_t k = 0; k < 4; ++k) EXPECT_EQ(some[row * 4 + k], all[row * 100 + std::size_t(allowed[k])]);
   }
+}
+
+TEST(Engine, NamesTheTokenOfTheLargestLogit) {
+  std::mt19937 random(5);
+  std::normal_distribution<float> normal;
+  std::vector<float> hidden(17 * 96), logits(17 * 100);
+  for (float& value : hidden) value = normal(random);
+  std::fill_n(hidden.begin() + 2 * 96, 96, std::numeric_limits<float>::quiet_NaN());
+  for (const char* architecture : {"llama", "gemma2"}) {  // gemma2 caps its logits
+    for (int threads : {1, 2, 4}) {
+      auto engine = make_engine(make_tiny_model({.architecture = architecture}, threads));
+      for (int rows : {1, 2, 9, 16}) {
+        ASSERT_TRUE(engine->head(hidden.data(), rows, {}, logits.data()));
+        ASSERT_EQ(engine->best().size(), std::size_t(rows));
+        for (std::size_t row = 0; row < std::size_t(rows); ++row) {
+          const auto begin = logits.begin() + std::ptrdiff_t(row * 100);
+          const auto expected = row == 2 ? -1 : TokenId(std::max_element(begin, begin + 100) - begin);
+          EXPECT_EQ(engine->best()[row], expected) << architecture << ", row " << row << " of " << rows;
+        }
+      }
+      const std::vector<TokenId> allowed = {3, 50};
+      ASSERT_TRUE(engine->head(hidden.data(), 2, allowed, logits.data()));
+      EXPECT_TRUE(engine->best().empty());
+      ASSERT_TRUE(engine->head(hidden.data(), 17, {}, logits.data()));
+      EXPECT_TRUE(engine->best().empty());
+    }
+  }
+}
+
+TEST(Engine, NamesTheBestTokensOfTheRowsThatAStepWants) {
+  auto engine = make_engine(make_tiny_model({}, 2));
+  auto sequence = engine->new_sequence().value();
+  const std::vector<TokenId> ids = random_ids(5, 100);
+  std::vector<Row> rows;
+  for (int i = 0; i < 5; ++i) rows.push_back({sequence.get(), i});
+  std::vector<float> logits(2 * 100);
+  const std::vector<std::int32_t> wanted = {1, 4};
+  ASSERT_TRUE(engine->step(rows, ids, wanted, logits.data()));
+  ASSERT_EQ(engine->best().size(), 2u);
+  for (std::size_t row = 0; row < 2; ++row)
+    EXPECT_EQ(engine->best()[row], std::max_element(&logits[row * 100], &logits[row * 100] + 100) - &logits[row * 100]);
+  ASSERT_TRUE(sequence->truncate(4));
+  ASSERT_TRUE(engine->step(std::span(rows).last(1), std::span(ids).last(1), {}, logits.data()));
+  EXPECT_TRUE(engine->best().empty());
 }
 
 TEST(Engine, RunsLayersInPartsAsInOne) {

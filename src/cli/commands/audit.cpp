@@ -202,7 +202,8 @@ Result<void> run(const Arguments& arguments) {
   const PairOptions options{.max_tokens = arguments.integer("max-tokens"),
                             .ignore_eos = arguments.flag("ignore-eos"),
                             .block = kBlock,
-                            .stop = {}};
+                            .stop = {},
+                            .on_text = {}};
   const double ratio = arguments.number("guard-ratio");
   Audit audit;
   ProgressBar bar(quiet());

@@ -137,8 +137,14 @@ float maximum_vector(const float* x, std::int64_t n) {
 }
 
 std::int64_t arg_max(const float* x, std::int64_t n) {
-  const float highest = maximum_vector(x, n);
-  for (std::int64_t i = 0; i < n; ++i)
+  constexpr std::int64_t kBlock = 1024;  // only the block of the maximum is searched value by value
+  float highest = -__builtin_inff();
+  std::int64_t found = 0;
+  for (std::int64_t begin = 0; begin < n; begin += kBlock) {
+    const float top = maximum_vector(x + begin, n - begin < kBlock ? n - begin : kBlock);
+    if (top > highest) highest = top, found = begin;
+  }
+  for (std::int64_t i = found; i < n; ++i)
     if (x[i] == highest) return i;
   return 0;
 }

@@ -45,7 +45,8 @@ class TableEncoder {
 
   void write(float scale, std::uint8_t* codes) const {
     for (int i = 0; i < count_; ++i) {
-      const Lanes level = nearest(x_[i] * (1 / scale));
+      Lanes level;
+      nearest(x_[i] * (1 / scale), level);
       for (int lane = 0; lane < 16; ++lane) {
         const auto at = std::lower_bound(levels_.begin(), levels_.end(), static_cast<int>(level[lane]));
         codes[16 * i + lane] = static_cast<std::uint8_t>(at - levels_.begin());
@@ -54,19 +55,21 @@ class TableEncoder {
   }
 
  private:
-  Lanes nearest(const Lanes& value) const {
-    Lanes level;
+  /// By reference: wide vectors are returned differently with and without AVX-512.
+  void nearest(const Lanes& value, Lanes& level) const {
     fill_lanes(levels_.front(), level);
     for (std::size_t k = 0; k + 1 < levels_.size(); ++k)
       level += value > Lanes{} + middles_[k] ? Lanes{} + rises_[k] : Lanes{};
-    return level;
   }
 
   ScaleSums sums(float scale) const {
     const float inverse = 1 / scale;
     Lanes qq{}, qr{}, rr{};
     for (int i = 0; i < count_; ++i) {
-      const Lanes t = x_[i] * inverse, q = nearest(t), r = t - q, wq = w_[i] * q;
+      const Lanes t = x_[i] * inverse;
+      Lanes q;
+      nearest(t, q);
+      const Lanes r = t - q, wq = w_[i] * q;
       qq += wq * q;
       qr += wq * r;
       rr += w_[i] * r * r;
