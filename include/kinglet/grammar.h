@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -61,7 +62,8 @@ class GrammarVocabulary {
   std::unique_ptr<grammar::TokenTrie> trie_;
 };
 
-/// One text on its way through a grammar. States and masks are made as they are reached and kept within `cache_bytes`.
+/// One text on its way through a grammar. States and masks are made as they are reached and kept within `cache_bytes`;
+/// each costs a bounded amount of work or fails.
 /// Not for several threads at once.
 class GrammarMatcher {
  public:
@@ -82,6 +84,9 @@ class GrammarMatcher {
   void rollback(std::size_t count);
   bool is_complete() const;  ///< the text so far is one whole text of the grammar
   bool ended() const;        ///< an end token was taken
+  /// kExhausted where the last mask, token or match was given up, since there were too many ways to read the text: the
+  /// mask then allows nothing.
+  std::optional<Error> failure() const;
   /// The bytes that must come next whatever is chosen, at most `limit`.
   std::string forced_text(std::size_t limit = 256);
   /// Back to the start; what is cached stays.

@@ -72,6 +72,8 @@ class LogitsProcessor {
   /// Before the head: the allowed ids in ascending order, or nothing for all of them. Valid until the next call.
   virtual std::optional<std::span<const TokenId>> allowed() { return std::nullopt; }
   virtual void apply(Candidates& candidates) = 0;
+  /// Why the last allowed() or apply() left nothing, where that has a reason of its own.
+  virtual std::optional<Error> failure() const { return std::nullopt; }
   /// A token was taken (also the prompt's, before the first).
   virtual void accept(TokenId) {}
   /// Undoes the last `count` accepts (a look ahead along drafted tokens).

@@ -72,7 +72,10 @@ Result<void> Constraint::bind(const Tokenizer& tokenizer) {
   if (!grammar_) return {};
   tokenizer_ = &tokenizer;
   vocabulary_ = std::make_shared<const GrammarVocabulary>(tokenizer);
-  if (GrammarMatcher(*grammar_, vocabulary_).allowed_count() == 0)
+  GrammarMatcher matcher(*grammar_, vocabulary_);
+  const std::size_t allowed = matcher.allowed_count();
+  if (auto error = matcher.failure()) return tl::unexpected(std::move(*error));
+  if (allowed == 0)
     return fail(ErrorCode::kInvalidArgument, "no text of this model's tokens meets the schema or grammar");
   return {};
 }

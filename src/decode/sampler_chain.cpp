@@ -65,6 +65,12 @@ Result<SamplerChain> SamplerChain::make(const SamplerValues& values, std::uint64
   return chain;
 }
 
+tl::unexpected<Error> SamplerChain::nothing_left() const {
+  for (const auto& processor : processors_)
+    if (auto error = processor->failure()) return tl::unexpected(std::move(*error));
+  return nothing_to_draw();
+}
+
 std::optional<std::span<const TokenId>> SamplerChain::allowed() {
   bool any = false;
   for (const auto& processor : processors_) {
@@ -92,7 +98,7 @@ Result<TokenId> SamplerChain::pick_best(std::span<const float> row) {
 Result<TokenId> SamplerChain::pick(Candidates& candidates) {
   for (const auto& processor : processors_) processor->apply(candidates);
   const std::size_t best = candidates.best();
-  if (best == candidates.size()) return nothing_to_draw();
+  if (best == candidates.size()) return nothing_left();
   if (greedy_) return candidates.id(best);
   // One draw a token, whatever is drafted: a seed gives the same text with and without a drafter.
   const auto logits = candidates.logits();
@@ -121,7 +127,7 @@ Result<TokenId> SamplerChain::pick_drafted(Candidates& candidates, TokenId propo
                                            std::span<const std::pair<TokenId, float>> drafted) {
   for (const auto& processor : processors_) processor->apply(candidates);
   const std::size_t best = candidates.best();
-  if (best == candidates.size()) return nothing_to_draw();
+  if (best == candidates.size()) return nothing_left();
   const auto logits = candidates.logits();
   const float max = logits[best];
   const double total = exp_sum(logits, max);

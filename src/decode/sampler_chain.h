@@ -26,7 +26,8 @@ class SamplerChain {
   /// What all processors allow, ascending; nothing: everything. Valid until the next call.
   std::optional<std::span<const TokenId>> allowed();
   /// Applies the processors and draws one token with one random number (greedy: none).
-  /// kCorrupt where no token can be drawn: NaN logits, or everything forbidden.
+  /// Where no token can be drawn, the failure() of a processor; kCorrupt where none has one: NaN logits, or everything
+  /// forbidden.
   Result<TokenId> pick(Candidates& candidates);
   /// As pick(), where `proposal` was drawn from `drafted`: takes it with probability min(1, p/q), otherwise draws from
   /// max(p - q, 0). The result has the distribution of pick() (Leviathan et al. 2023, theorem 3.5), the proposal
@@ -41,6 +42,7 @@ class SamplerChain {
   void rollback(std::int64_t count);
 
  private:
+  tl::unexpected<Error> nothing_left() const;
   bool greedy_ = true;
   std::vector<std::shared_ptr<LogitsProcessor>> processors_;
   std::vector<TokenId> allowed_, scratch_;

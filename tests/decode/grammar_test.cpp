@@ -2,9 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 #include <string>
 #include <vector>
+
+#include "decode/sampler_chain.h"
 
 namespace kinglet {
 namespace {
@@ -335,6 +338,79 @@ TEST(GrammarTest, RepetitionsOfRepetitionsTakeTheSameTexts) {
   EXPECT_EQ(taken("\"a\"?{2}"), "111000");
   EXPECT_EQ(taken("\"a\"{2,}*"), "101111");
   EXPECT_EQ(taken("\"a\"*{0}"), "100000");
+}
+
+// Ways to read a text that multiply with each byte: any mask costs bounded work, and one that would cost more is an
+// error and no verdict.
+TEST(GrammarTest, TooManyWaysToReadATextAreAnError) {
+  for (const char* text : {"root ::= . root? . root? .", "root ::= . .* . root? .* . .? (root . | \"a\")",
+                           "root ::= \"a\" root? root? root?", "root ::= s\ns ::= \"b\" s s s | [a-z] s? s?",
+                           "root ::= (x x? x? | y)*\nx ::= [a-z] root? y?\ny ::= [a-z ] x? root?"}) {
+    const auto grammar = Grammar::from_gbnf(text);
+    ASSERT_TRUE(grammar) << grammar.error().text();
+    GrammarMatcher matcher(*grammar, vocabulary());
+    std::vector<std::uint64_t> before;
+    std::size_t taken = 0;
+    for (; taken < 500 && !matcher.failure(); ++taken) {
+      if (const auto mask = matcher.mask(); !matcher.failure()) before.assign(mask.begin(), mask.end());
+      if (!matcher.failure() && matcher.accept('a')) continue;
+      break;
+    }
+    ASSERT_TRUE(matcher.failure()) << text;
+    EXPECT_EQ(matcher.failure()->code, ErrorCode::kExhausted);
+    EXPECT_EQ(matcher.allowed_count(), 0u) << text;
+    if (taken == 0) continue;
+    matcher.rollback(1);
+    const auto again = matcher.mask();
+    EXPECT_FALSE(matcher.failure()) << text;
+    EXPECT_TRUE(std::equal(again.begin(), again.end(), before.begin(), before.end())) << text;
+  }
+}
+
+TEST(GrammarTest, AnExhaustedGrammarEndsAnAnswerWithItsReason) {
+  const Grammar grammar = *Grammar::from_gbnf("root ::= \"a\" root? root? root?");
+  auto chain = SamplerChain::make({}, 0, {make_grammar_processor(grammar, vocabulary())});
+  ASSERT_TRUE(chain);
+  Candidates candidates;
+  std::vector<float> row(static_cast<std::size_t>(PieceTokenizer::instance().size()), 0);
+  Result<TokenId> drawn = 0;
+  for (int i = 0; i < 500 && drawn; ++i) {
+    std::fill(row.begin(), row.end(), 0.0f);
+    row['a'] = 1;
+    candidates.reset(row);
+    drawn = chain->pick(candidates);
+    if (drawn) {
+      EXPECT_EQ(*drawn, 'a');
+      chain->accept(*drawn);
+    }
+  }
+  ASSERT_FALSE(drawn);
+  EXPECT_EQ(drawn.error().code, ErrorCode::kExhausted);
+  EXPECT_NE(drawn.error().message.find("ambiguous"), std::string::npos) << drawn.error().message;
+}
+
+// An alternative that needs its own rule again and again leads to no text, and a mask never leads into it.
+TEST(GrammarTest, AlternativesThatNeverEndAreNotAllowed) {
+  const Grammar grammar =
+      *Grammar::from_gbnf("root ::= \"a\" (\"b\" | \"c\" x)* | x\nx ::= \"c\" y | \"d\" x\ny ::= \"b\" x");
+  GrammarMatcher matcher(grammar, vocabulary());
+  EXPECT_EQ(matcher.forced_text(), "a");
+  ASSERT_TRUE(matcher.accept('a'));
+  EXPECT_FALSE(matcher.accept('c'));
+  EXPECT_TRUE(matches(grammar, "abb"));
+  for (const char* text : {"root ::= \"a\" root", "root ::= x | y\nx ::= \"a\" y\ny ::= \"b\" x \"c\""})
+    EXPECT_FALSE(Grammar::from_gbnf(text)) << text;
+}
+
+TEST(GrammarTest, BoundedRepetitionsOfRulesMayEndAnywhere) {
+  const Grammar grammar =
+      *Grammar::from_gbnf("root ::= x{2,5} \"-\" (x | \"c\"?){0,3}\nx ::= \"a\" | \"(\" root \")\"");
+  for (const char* text : {"aa-", "aaaaa-", "aaa-a", "aa-aaa", "aa-aca", "aa-ccc", "(aa-)a-c", "a(aaa-c)(aa-)-(aa-)"})
+    EXPECT_TRUE(matches(grammar, text)) << text;
+  for (const char* text : {"a-", "aaaaaa-", "aa-aaaa", "aa-cccc", "aa", "(aa)a-"})
+    EXPECT_FALSE(matches(grammar, text)) << text;
+  EXPECT_TRUE(Grammar::from_gbnf("root ::= x{0,60000}\nx ::= [ab] root"));
+  EXPECT_FALSE(Grammar::from_gbnf("root ::= (x? y?){0,3000}\nx ::= [ab] root\ny ::= [a-z] x"));
 }
 
 TEST(GrammarTest, HostileInputIsCompiledOrRefused) {

@@ -187,13 +187,16 @@ class GrammarScores {
       while (one_text_ && windows_[at].text_offset > fed_) --at;
       const TokenId id = windows_[at].ids[fed_ - (one_text_ ? windows_[at].text_offset : 0)];
       if (fed_ == 0 && id == tokenizer_.bos) continue;  // before the grammar's text
-      if (!matcher_.accept(id))
+      if (!matcher_.accept(id)) {
+        if (auto error = matcher_.failure()) return tl::unexpected(std::move(*error));
         return fail(ErrorCode::kInvalidArgument,
                     "the text leaves the grammar at token " + std::to_string(fed_) + " ('" +
                         std::string(tokenizer_.piece(id)) + "')",
                     "With a grammar, eval scores texts that it allows.");
+      }
     }
     const auto mask = matcher_.mask();
+    if (auto error = matcher_.failure()) return tl::unexpected(std::move(*error));
     for (std::size_t id = 0; id < row.size(); ++id)
       if (id / 64 >= mask.size() || (mask[id / 64] >> (id % 64) & 1) == 0)
         row[id] = -std::numeric_limits<float>::infinity();

@@ -143,7 +143,9 @@ ordered_json run_test(GrammarMatcher& matcher, MaskCheck& check, const Session& 
     mask();
     accepted = matcher.is_complete();
   }
-  return {{"accepted", accepted}, {"tokens", fed}};
+  ordered_json out = {{"accepted", accepted}, {"tokens", fed}};
+  if (const auto error = matcher.failure()) out["error"] = error->message;
+  return out;
 }
 
 /// Marks refused instances that only break the order of properties.
@@ -177,6 +179,10 @@ ordered_json run_case(const ordered_json& one, const Session& session, std::size
   GrammarMatcher matcher(*grammar, session.vocabulary);
   matcher.mask();
   out["first_mask_ms"] = session.now_ms() - start;
+  if (const auto error = matcher.failure()) {
+    out["error"] = error->message;
+    return out;
+  }
   if (!one.contains("tests") || !one["tests"].is_array()) return out;
   MaskCheck check(*grammar, session);
   std::vector<std::string> texts;

@@ -19,24 +19,58 @@ class RuleCaller final : public Caller {
     std::vector<Edge> calls;
     std::vector<std::uint32_t> skips;
   };
-  std::vector<Position> positions;
+  std::vector<Position> positions;  ///< until settle()
   std::uint32_t entry = 0, exit = 0;
 
   NodeState start() const override { return {entry, 0}; }
   bool edges(NodeState state, std::vector<Edge>& out) const override {
-    std::vector<std::uint32_t> stack{static_cast<std::uint32_t>(state.a)}, seen;
-    bool ends = false;
-    while (!stack.empty()) {
-      const std::uint32_t at = stack.back();
-      stack.pop_back();
-      if (std::find(seen.begin(), seen.end(), at) != seen.end()) continue;
-      seen.push_back(at);
-      ends = ends || at == exit;
-      out.insert(out.end(), positions[at].calls.begin(), positions[at].calls.end());
-      stack.insert(stack.end(), positions[at].skips.begin(), positions[at].skips.end());
-    }
-    return ends;
+    const Reach& reach = reaches_[state.a];
+    const auto first = edges_.begin() + static_cast<std::ptrdiff_t>(reach.first);
+    out.insert(out.end(), first, first + static_cast<std::ptrdiff_t>(reach.count));
+    return reach.ends;
   }
+  /// What is called from the positions where calls come back, by way of skips.
+  Result<void> settle(Budget& budget) {
+    reaches_.resize(positions.size());
+    std::vector<std::uint32_t> seen_from(positions.size(), kNowhere), stack, wanted{entry};
+    std::vector<bool> known(positions.size(), false);
+    while (!wanted.empty()) {
+      const std::uint32_t from = wanted.back();
+      wanted.pop_back();
+      if (known[from]) continue;
+      known[from] = true;
+      Reach& reach = reaches_[from];
+      reach.first = edges_.size();
+      stack.assign(1, from);
+      while (!stack.empty()) {
+        const std::uint32_t at = stack.back();
+        stack.pop_back();
+        if (seen_from[at] == from) continue;
+        seen_from[at] = from;
+        const Position& position = positions[at];
+        if (!budget.spend(1 + position.skips.size() + position.calls.size()) ||
+            !budget.hold(position.calls.size() * sizeof(Edge)))
+          return over_budget("a grammar");
+        reach.ends = reach.ends || at == exit;
+        edges_.insert(edges_.end(), position.calls.begin(), position.calls.end());
+        stack.insert(stack.end(), position.skips.begin(), position.skips.end());
+      }
+      reach.count = edges_.size() - reach.first;
+      for (std::size_t e = reach.first; e < edges_.size(); ++e)
+        wanted.push_back(static_cast<std::uint32_t>(edges_[e].target.a));
+    }
+    positions = {};
+    return {};
+  }
+
+ private:
+  static constexpr std::uint32_t kNowhere = ~std::uint32_t{0};
+  struct Reach {
+    std::size_t first = 0, count = 0;  ///< in edges_
+    bool ends = false;
+  };
+  std::vector<Reach> reaches_;  ///< by position
+  std::vector<Edge> edges_;
 };
 
 class Compiler {
@@ -60,6 +94,7 @@ class Compiler {
       RuleCaller& caller = *callers[r];
       caller.positions.resize(1);
       KINGLET_TRY(caller.entry, build(inlined_[r] ? inlined_[r] : expanded(rules_[r].body), 0, caller));
+      KINGLET_CHECK(caller.settle(budget_));
     }
     machine_.root = root;
     return {};
@@ -214,10 +249,12 @@ class Compiler {
       caller.positions[loop].skips = {to, entry};
       to = loop;
     }
+    // Each may be the last one: none has to skip all that follow one by one.
+    const std::uint32_t behind = to;
     for (int i = ast->min; i < ast->max; ++i) {
       KINGLET_TRY(const std::uint32_t entry, build(body, to, caller));
       const std::uint32_t at = add(caller);
-      caller.positions[at].skips = {entry, to};
+      caller.positions[at].skips = {entry, behind};
       to = at;
     }
     for (int i = 0; i < ast->min; ++i) {
@@ -245,6 +282,7 @@ Result<void> compile_gbnf(std::string_view text, Machine& machine) {
   std::uint32_t root = 0;
   for (std::uint32_t r = 0; r < rules.size(); ++r)
     if (rules[r].name == "root") root = r;
+  KINGLET_CHECK(drop_endless(rules, root, budget));
   return Compiler(rules, machine, budget).compile(root);
 }
 

@@ -18,4 +18,8 @@ struct GbnfRule {
 /// kInvalidArgument with the line, kExhausted.
 Result<std::vector<GbnfRule>> parse_gbnf(std::u32string_view text, Budget& budget);
 
+/// Drops the alternatives that no text ends, since they need their own rule again: what a mask allows can then always
+/// be completed. kInvalidArgument where nothing is left of `root`.
+Result<void> drop_endless(std::vector<GbnfRule>& rules, std::uint32_t root, Budget& budget);
+
 }  // namespace kinglet::grammar

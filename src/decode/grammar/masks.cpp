@@ -147,16 +147,22 @@ Runner::Mask& Runner::mask_of(StateId state) {
   state = space_.canonical(state, trie_.longest());
   if (const auto known = masks_.find(state); known != masks_.end()) return known->second;
   Bits bits;
+  bool exhausted = false;
   if (const StateId alike = space_.canonical(state, TokenTrie::kCommonBytes); alike != state) {
-    bits = mask_of(alike).bits;
+    const Mask& other = mask_of(alike);
+    bits = other.bits;
+    exhausted = other.exhausted;
     recheck_uncommon(state, bits);
   } else {
     fill(state, bits);
   }
   if (space_.complete(state))
     for (const TokenId id : trie_.end_ids()) set_bit(bits, id);
+  exhausted = exhausted || space_.exhausted();
+  if (exhausted) bits.assign(trie_.words(), 0);
   Mask& mask = masks_[state];
   mask.bits = std::move(bits);
+  mask.exhausted = exhausted;
   mask_bytes_ += mask.bits.size() * 8 + sizeof(Mask) + 32;
   return mask;
 }
@@ -164,7 +170,10 @@ Runner::Mask& Runner::mask_of(StateId state) {
 Runner::Mask& Runner::current() {
   if (ended_) return end_mask_;
   shrink();
-  return mask_of(state_);
+  space_.grant();
+  Mask& mask = mask_of(state_);
+  exhausted_ = mask.exhausted;
+  return mask;
 }
 
 }  // namespace kinglet::grammar

@@ -48,6 +48,8 @@ class GrammarProcessor final : public LogitsProcessor {
     }
   }
 
+  std::optional<Error> failure() const override { return matcher_.failure(); }
+
   void accept(TokenId id) override {
     if (!started_) return;
     const bool taken = matcher_.accept(id);

@@ -54,7 +54,9 @@ bool Runner::accept(TokenId token) {
   const auto bytes = trie_.bytes(token);
   if (bytes.empty()) return false;
   StateId state = state_;
+  space_.grant();
   for (const auto byte : bytes) state = space_.step(state, byte);
+  exhausted_ = space_.exhausted();
   if (state == kDead) return false;
   history_.push_back(state_);
   taken_.push_back(token);
@@ -87,7 +89,7 @@ void Runner::reset() {
 
 // Masks and transitions go first. If that is not enough, all states go but the present one and those of the last
 // tokens; older ones are made again from the tokens should a rollback want them.
-void Runner::shrink() {
+void Runner::shrink(StateId* also) {
   constexpr std::size_t kKept = 64;
   if (cache_bytes() <= most_bytes_) return;
   masks_.clear();
@@ -96,6 +98,7 @@ void Runner::shrink() {
   space_.forget_rows();
   if (cache_bytes() <= most_bytes_ / 2) return;
   std::vector<StateId*> kept{&state_};
+  if (also != nullptr) kept.push_back(also);
   for (std::size_t i = 0; i < history_.size(); ++i)
     if (i + kKept < history_.size())
       history_[i] = kForgotten;
@@ -107,6 +110,7 @@ void Runner::shrink() {
 std::string Runner::forced_text(std::size_t limit) {
   std::string text;
   StateId state = state_;
+  space_.grant();
   while (!ended_ && text.size() < limit && !space_.complete(state)) {
     int only = -1;
     for (int byte = 0; byte < 256; ++byte) {
@@ -114,7 +118,7 @@ std::string Runner::forced_text(std::size_t limit) {
       if (only >= 0) return text;
       only = byte;
     }
-    if (only < 0) return text;
+    if (only < 0 || space_.exhausted()) return text;
     text += static_cast<char>(only);
     state = space_.step(state, static_cast<std::uint8_t>(only));
   }
@@ -123,7 +127,16 @@ std::string Runner::forced_text(std::size_t limit) {
 
 bool Runner::matches(std::string_view text) {
   StateId state = space_.start();
-  for (const char c : text) state = space_.step(state, static_cast<std::uint8_t>(c));
+  exhausted_ = false;
+  for (const char c : text) {
+    shrink(&state);
+    space_.grant();
+    state = space_.step(state, static_cast<std::uint8_t>(c));
+    if (state == kDead) {
+      exhausted_ = space_.exhausted();
+      return false;
+    }
+  }
   return space_.complete(state);
 }
 

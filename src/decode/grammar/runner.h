@@ -29,6 +29,7 @@ class Runner {
   std::string forced_text(std::size_t limit);
   void reset();
   bool matches(std::string_view text);
+  bool exhausted() const { return exhausted_; }
   std::size_t cache_bytes() const { return space_.bytes() + mask_bytes_; }
 
  private:
@@ -37,6 +38,7 @@ class Runner {
     std::vector<std::uint64_t> bits;
     std::vector<TokenId> ids;
     bool has_ids = false;
+    bool exhausted = false;  ///< too much work: allows nothing
     std::size_t count = kUncounted;
   };
   using Bits = std::vector<std::uint64_t>;
@@ -52,13 +54,14 @@ class Runner {
   template <typename Step>
   static void walk(const Trie& trie, Bits& bits, Step step);
   void walk_states(const Trie& trie, StateId state, Bits& bits);
-  void shrink();
+  void shrink(StateId* also = nullptr);
 
   std::shared_ptr<const GrammarVocabulary> vocabulary_;
   const TokenTrie& trie_;
   StateSpace space_;
   StateId state_;
   bool ended_ = false;
+  bool exhausted_ = false;  ///< by the last mask, token or text
   std::vector<TokenId> taken_;
   std::vector<StateId> history_;  ///< states before each of taken_
   static constexpr StateId kForgotten = -1;

@@ -6,7 +6,7 @@
 namespace kinglet::grammar {
 namespace {
 
-// A text nested deeper is not allowed; a state of more stacks or steps is given up as dead.
+// A text nested deeper is not allowed; a state of more stacks is too much work.
 constexpr std::size_t kMostDepth = 512, kMostStacks = 20'000;
 
 /// Both halves of a product, so that every bit of `h` and `x` reaches every bit of what comes out.
@@ -69,8 +69,17 @@ void StateSpace::clear() {
   rows_.push_back(std::make_unique<Row>());
   rows_[0]->fill(kDead);
   tasks_.push_back({0, machine_->root, {}, true});
+  start_failed_ = false;
+  grant();
   spread();
+  start_failed_ = exhausted_;
   start_ = intern();
+}
+
+bool StateSpace::spend(std::size_t moves) {
+  if (moves > work_left_) exhausted_ = true;
+  work_left_ -= std::min(moves, work_left_);
+  return !exhausted_;
 }
 
 void StateSpace::forget_rows() {
@@ -113,12 +122,11 @@ void StateSpace::add_terminal(std::uint32_t parent, NodeId node, NodeState state
 void StateSpace::spread() {
   seen_.clear();
   seen_set_.clear();
-  std::size_t work = 0;
   while (!tasks_.empty()) {
     const Task task = tasks_.back();
     tasks_.pop_back();
-    if (++work > most_work || tops_.size() > kMostStacks) {
-      overflow_ = true;
+    if (tops_.size() > kMostStacks) exhausted_ = true;
+    if (!spend(1)) {
       tasks_.clear();
       break;
     }
@@ -137,8 +145,7 @@ void StateSpace::spread() {
         // A call at the end of a node needs no way back, so that loops do not grow the stack.
         after_.clear();
         const bool last = node.caller->edges(edge.target, after_) && after_.empty();
-        work += 1 + after_.size();
-        if (work > most_work) break;
+        if (!spend(1 + after_.size())) break;
         const std::uint32_t parent = last ? task.parent : frame_of({task.parent, task.node, edge.target});
         tasks_.push_back({parent, edge.callee, {}, true});
       }
@@ -149,9 +156,9 @@ void StateSpace::spread() {
 StateId StateSpace::intern() {
   std::sort(tops_.begin(), tops_.end());
   tops_.erase(std::unique(tops_.begin(), tops_.end()), tops_.end());
-  const bool complete = complete_, overflow = overflow_;
-  complete_ = overflow_ = false;
-  if (overflow || (tops_.empty() && !complete)) {
+  const bool complete = complete_;
+  complete_ = false;
+  if (exhausted_ || (tops_.empty() && !complete)) {
     tops_.clear();
     return kDead;
   }
@@ -223,6 +230,7 @@ bool StateSpace::may_read(StateId id, std::uint8_t byte) {
   if (state.top_count < kMany) return true;
   if (state.filter < 0) {
     state.filter = static_cast<std::int32_t>(filters_.size());
+    spend(state.top_count);
     ByteSet& set = filters_.emplace_back();
     for (const auto top : tops(id)) terminal(top).next_bytes(frames_[top].state, set);
     bytes_ += sizeof(ByteSet);
@@ -233,6 +241,7 @@ bool StateSpace::may_read(StateId id, std::uint8_t byte) {
 StateId StateSpace::computed_step(StateId id, std::uint8_t byte) {
   if (!may_read(id, byte)) return kDead;
   from_.assign(tops(id).begin(), tops(id).end());
+  if (!spend(1 + from_.size())) return kDead;
   for (const auto top : from_) {
     const Frame f = frames_[top];
     NodeState next;
@@ -243,7 +252,9 @@ StateId StateSpace::computed_step(StateId id, std::uint8_t byte) {
 }
 
 StateId StateSpace::make_step(StateId id, std::uint8_t byte) {
+  if (exhausted_) return kDead;
   const StateId next = computed_step(id, byte);
+  if (exhausted_) return kDead;  // not remembered: another grant may do
   State& state = states_[static_cast<std::size_t>(id)];
   if (state.row < 0 && state.known < kFew) {
     state.bytes[state.known] = byte;

@@ -45,12 +45,17 @@ class FrameSet {
 /// Sets of stacks. State 0 is the empty set.
 class StateSpace {
  public:
-  static constexpr std::size_t kMostWork = 500'000;  ///< moves of one step; a state that needs more is given up as dead
-  static inline std::size_t most_work = kMostWork;   ///< less only where many grammars are tried, as in fuzzing
+  /// Moves of automata that one grant() allows: a mask, or a token that is taken. Some 30 ms.
+  static constexpr std::size_t kMostWork = 500'000;
+  static inline std::size_t most_work = kMostWork;  ///< less only where many grammars are tried, as in fuzzing
   explicit StateSpace(std::shared_ptr<const Machine> machine);
   StateSpace(const StateSpace&) = delete;
   StateSpace& operator=(const StateSpace&) = delete;
   StateId start() const { return start_; }
+  /// From here on, steps that are not remembered may make most_work moves together. Once these are spent, they give
+  /// kDead, which then means nothing, and exhausted() is true until the next grant.
+  void grant() { work_left_ = most_work, exhausted_ = start_failed_; }
+  bool exhausted() const { return exhausted_; }
   StateId step(StateId id, std::uint8_t byte) {
     const State& state = states_[static_cast<std::size_t>(id)];
     if (state.row >= 0) {
@@ -110,6 +115,7 @@ class StateSpace {
   StateId make_step(StateId state, std::uint8_t byte);
   StateId computed_step(StateId state, std::uint8_t byte);
   bool may_read(StateId state, std::uint8_t byte);
+  bool spend(std::size_t moves);
 
   std::shared_ptr<const Machine> machine_;
   std::vector<Frame> frames_;  ///< frame 0: the bottom
@@ -126,6 +132,8 @@ class StateSpace {
   std::vector<ByteSet> filters_;  ///< of states with many stacks: the bytes that some stack may read
   std::size_t bytes_ = 0, row_bytes_ = 0;
   StateId start_ = kDead;
+  std::size_t work_left_ = 0;
+  bool exhausted_ = false, start_failed_ = false;
 
   // The closure that is being made.
   std::vector<Task> tasks_;
@@ -133,7 +141,7 @@ class StateSpace {
   std::vector<Frame> seen_;
   FrameSet seen_set_{seen_};
   std::vector<Edge> edges_, after_;
-  bool complete_ = false, overflow_ = false;
+  bool complete_ = false;
 };
 
 }  // namespace kinglet::grammar
