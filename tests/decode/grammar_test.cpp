@@ -344,14 +344,14 @@ TEST(GrammarTest, RepetitionsOfRepetitionsTakeTheSameTexts) {
 // error and no verdict.
 TEST(GrammarTest, TooManyWaysToReadATextAreAnError) {
   for (const char* text : {"root ::= . root? . root? .", "root ::= . .* . root? .* . .? (root . | \"a\")",
-                           "root ::= \"a\" root? root? root?", "root ::= s\ns ::= \"b\" s s s | [a-z] s? s?",
+                           "root ::= \"a\" root? root? root?",
                            "root ::= (x x? x? | y)*\nx ::= [a-z] root? y?\ny ::= [a-z ] x? root?"}) {
     const auto grammar = Grammar::from_gbnf(text);
     ASSERT_TRUE(grammar) << grammar.error().text();
     GrammarMatcher matcher(*grammar, vocabulary());
     std::vector<std::uint64_t> before;
     std::size_t taken = 0;
-    for (; taken < 500 && !matcher.failure(); ++taken) {
+    for (; taken < 100 && !matcher.failure(); ++taken) {
       if (const auto mask = matcher.mask(); !matcher.failure()) before.assign(mask.begin(), mask.end());
       if (!matcher.failure() && matcher.accept('a')) continue;
       break;

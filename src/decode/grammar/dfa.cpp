@@ -291,14 +291,29 @@ Result<DfaPtr> make_word_dfa(std::vector<std::u32string> words, Budget& budget, 
   words.erase(std::unique(words.begin(), words.end()), words.end());
   Dfa dfa;
   dfa.cuts = {0};
-  std::size_t total = 0;
-  for (const auto& word : words)
-    for (const char32_t c : word) dfa.cuts.push_back(c), dfa.cuts.push_back(c + 1), ++total;
-  std::sort(dfa.cuts.begin(), dfa.cuts.end());
-  dfa.cuts.erase(std::unique(dfa.cuts.begin(), dfa.cuts.end()), dfa.cuts.end());
+  std::size_t total = 0, states = 1 + (others ? 1 : 0), most = 1'000;
+  const auto sort_cuts = [&] {
+    std::sort(dfa.cuts.begin(), dfa.cuts.end());
+    dfa.cuts.erase(std::unique(dfa.cuts.begin(), dfa.cuts.end()), dfa.cuts.end());
+  };
+  std::u32string_view before;
+  for (const std::u32string_view word : words) {
+    const auto shared = std::mismatch(word.begin(), word.end(), before.begin(), before.end()).first - word.begin();
+    states += word.size() - static_cast<std::size_t>(shared);
+    for (const char32_t c : word.substr(static_cast<std::size_t>(shared))) {
+      dfa.cuts.push_back(c), dfa.cuts.push_back(c + 1);
+      if (dfa.cuts.size() > most) sort_cuts(), most = 2 * dfa.cuts.size() + 1'000;
+    }
+    total += word.size();
+    before = word;
+  }
+  sort_cuts();
   fill_ascii(dfa);
   const std::size_t classes = dfa.classes();
-  if (!budget.spend(total * 4)) return over_budget("an enumeration");
+  if (!budget.spend(total * 4 + states * classes) || !budget.hold(states * (classes * 4 + 4)))
+    return over_budget("an enumeration");
+  dfa.label.reserve(states);
+  dfa.next.reserve(states * classes);
   const auto add = [&] {
     dfa.label.push_back(-1);
     dfa.next.insert(dfa.next.end(), classes, -1);
@@ -310,7 +325,6 @@ Result<DfaPtr> make_word_dfa(std::vector<std::u32string> words, Budget& budget, 
     for (const char32_t c : word) {
       const std::size_t slot = static_cast<std::size_t>(at) * classes + dfa.class_of(c);
       if (dfa.next[slot] < 0) {
-        if (!budget.hold(classes * 4 + 4) || !budget.spend(classes)) return over_budget("an enumeration");
         const std::int32_t fresh = add();
         dfa.next[slot] = fresh;
       }

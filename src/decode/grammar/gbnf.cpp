@@ -29,6 +29,10 @@ class RuleCaller final : public Caller {
     out.insert(out.end(), first, first + static_cast<std::ptrdiff_t>(reach.count));
     return reach.ends;
   }
+  bool only_ends(NodeState state, std::vector<Edge>&) const override {
+    const Reach& reach = reaches_[state.a];
+    return reach.ends && reach.count == 0;
+  }
   /// What is called from the positions where calls come back, by way of skips.
   Result<void> settle(Budget& budget) {
     reaches_.resize(positions.size());

@@ -52,6 +52,13 @@ class Caller {
   virtual NodeState start() const { return {}; }
   /// Appends what may be called in this state; true where the node may end here.
   virtual bool edges(NodeState state, std::vector<Edge>& out) const = 0;
+  /// Whether the node can only end here.
+  virtual bool only_ends(NodeState state, std::vector<Edge>& scratch) const {
+    scratch.clear();
+    return edges(state, scratch) && scratch.empty();
+  }
+  /// Moves that a call of edges() counts as, besides one for each edge.
+  virtual std::size_t weight() const { return 0; }
 };
 
 struct Node {

@@ -39,6 +39,7 @@ void Runner::walk_states(const Trie& trie, StateId state, Bits& bits) {
   walk(trie, bits, [&](const TrieNode& node) {
     return (path[node.depth + 1] = space_.step(path[node.depth], static_cast<std::uint8_t>(node.symbol))) != kDead;
   });
+  gave_up_ = gave_up_ || space_.gave_up(state);
 }
 
 void Runner::walk_place(const Trie& trie, const CharTerminal::Place& place, Bits& bits) {
@@ -76,6 +77,7 @@ const Runner::Bits& Runner::string_mask(const StringKey& key, const CharTerminal
 // The tokens that stay within one of strings_. Of those that take any characters, the one that takes most of them
 // allows what the others do, and if it takes as many as a token has, it allows what any string does.
 bool Runner::fill_strings(Bits& bits) {
+  constexpr std::size_t kMostKeys = 8 * CharTerminal::kMostPlaces;
   std::map<StringKey, const CharTerminal*> keys;
   CharTerminal::Place free{nullptr, {}};
   std::uint64_t most = 0;
@@ -89,7 +91,7 @@ bool Runner::fill_strings(Bits& bits) {
     if (characters == 0) keys.emplace(StringKey{frame.node, {alike.a, alike.b}}, string);
   }
   if (most == trie_.longest()) keys.clear();
-  if (keys.size() > CharTerminal::kMostPlaces) return false;
+  if (keys.size() > kMostKeys) return false;
   if (most > 0) add_bits(bits, string_mask({~NodeId{0}, {most, 0}}, free, most, trie_.inner()));
   std::vector<CharTerminal::Place> places;
   for (const auto& [key, string] : keys) {
@@ -100,7 +102,9 @@ bool Runner::fill_strings(Bits& bits) {
     else
       places.push_back(place);
   }
-  if (!places.empty()) CharTerminal::allow_plain(places, trie_.plain(), bits);
+  for (std::size_t at = 0; at < places.size(); at += CharTerminal::kMostPlaces)
+    CharTerminal::allow_plain(std::span(places).subspan(at, std::min(CharTerminal::kMostPlaces, places.size() - at)),
+                              trie_.plain(), bits);
   for (const auto& place : places) walk_place(trie_.inner(), place, bits);
   return true;
 }
@@ -148,6 +152,7 @@ Runner::Mask& Runner::mask_of(StateId state) {
   if (const auto known = masks_.find(state); known != masks_.end()) return known->second;
   Bits bits;
   bool exhausted = false;
+  gave_up_ = false;
   if (const StateId alike = space_.canonical(state, TokenTrie::kCommonBytes); alike != state) {
     const Mask& other = mask_of(alike);
     bits = other.bits;
@@ -156,9 +161,12 @@ Runner::Mask& Runner::mask_of(StateId state) {
   } else {
     fill(state, bits);
   }
+  const auto empty = [&] {
+    return std::all_of(bits.begin(), bits.end(), [](std::uint64_t word) { return word == 0; });
+  };
+  exhausted = exhausted || gave_up_ || (empty() && space_.stuck(state)) || space_.exhausted();
   if (space_.complete(state))
     for (const TokenId id : trie_.end_ids()) set_bit(bits, id);
-  exhausted = exhausted || space_.exhausted();
   if (exhausted) bits.assign(trie_.words(), 0);
   Mask& mask = masks_[state];
   mask.bits = std::move(bits);

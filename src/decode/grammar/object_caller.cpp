@@ -18,6 +18,7 @@ NodeState ObjectCaller::pack(std::uint64_t step, std::uint64_t which, Bits bits)
 }
 
 bool ObjectCaller::settle() {
+  weight_ = (declared.size() + further.size()) * choices / 32;
   endless_ = std::any_of(further.begin(), further.end(), [](const Property& p) { return !p.once; });
   unsigned at = 0;
   const auto field = [&](unsigned width) {
@@ -54,7 +55,7 @@ bool ObjectCaller::settle() {
   return true;
 }
 
-bool ObjectCaller::possible() const { return can_end(0, all_); }
+bool ObjectCaller::possible() const { return can_end(0, all_, tally(0)); }
 
 template <typename Visit>
 void ObjectCaller::each_left(Bits bits, Visit visit) const {
@@ -86,50 +87,79 @@ bool ObjectCaller::may_close(Bits bits) const {
   return open.any();
 }
 
+ObjectCaller::Tally ObjectCaller::tally(Bits bits) const {
+  if (max == kNoLimit && (endless_ || min == 0)) return {};
+  Tally out(choices);
+  each_left(bits, [&](const Property& p) { change(out, p, 1); });
+  return out;
+}
+
+void ObjectCaller::change(Tally& tally, const Property& property, int by) {
+  for (std::size_t c = 0; c < tally.size(); ++c) {
+    if (property.required[c]) tally[c].needed += by;
+    if (!property.forbidden[c]) tally[c].possible += by;
+  }
+}
+
 // Some choice leaves enough properties, and not too many, for the rest of the object.
-bool ObjectCaller::can_end(Bits bits, const Choices& alive) const {
-  const std::uint64_t count = count_.of(bits);
+bool ObjectCaller::can_end(std::uint64_t count, const Choices& alive, const Tally& left) const {
   if (max == kNoLimit && (count >= min || endless_)) return alive.any();
   for (std::size_t c = 0; c < choices; ++c) {
     if (!alive[c]) continue;
-    std::uint64_t needed = 0, left = 0;
-    each_left(bits, [&](const Property& p) {
-      needed += p.required[c] ? 1 : 0;
-      left += p.forbidden[c] ? 0 : 1;
-    });
-    if ((max == kNoLimit || count + needed <= max) && (count >= min || endless_ || count + left >= min)) return true;
+    const auto needed = static_cast<std::uint64_t>(left[c].needed);
+    const auto possible = static_cast<std::uint64_t>(left[c].possible);
+    if ((max == kNoLimit || count + needed <= max) && (count >= min || endless_ || count + possible >= min))
+      return true;
   }
   return false;
 }
 
-void ObjectCaller::pair(std::size_t which, Bits after, Choices alive, std::vector<Edge>& out) const {
+/// `left` is what is left after it.
+void ObjectCaller::pair(std::size_t which, Bits after, Choices alive, const Tally& left, std::vector<Edge>& out) const {
   const Property& p = property(which);
   alive &= ~p.forbidden;
   const std::uint64_t count = count_.of(after);
   if (alive.none() || (max != kNoLimit && count >= max)) return;
   after = count_.with(mark(which, after), max != kNoLimit ? count + 1 : std::min(count + 1, min));
-  if (can_end(after, alive)) out.push_back({p.key, pack(kValue, which, after)});
+  if (can_end(count_.of(after), alive, left)) out.push_back({p.key, pack(kValue, which, after)});
 }
 
 void ObjectCaller::pairs(Bits bits, std::vector<Edge>& out) const {
   const Choices open = alive(bits);
+  const Tally at_first = tally(bits);
+  Tally left = at_first;
+  const auto taken = [&](std::size_t which, Bits after, const Choices& choices_left) {
+    change(left, property(which), -1);
+    pair(which, after, choices_left, left, out);
+    change(left, property(which), 1);
+  };
   if (any_order)
     for (std::size_t i = 0; i < declared.size(); ++i)
-      if (!seen(i, bits)) pair(i, bits, open, out);
+      if (!seen(i, bits)) taken(i, bits, open);
   Bits past = bits;
-  Choices left = open;  // after leaving all declared ones behind
+  Choices choices_left = open;  // after leaving all declared ones behind
   for (const Run& run : runs_) {
     Choices here = open;
+    left = at_first;
     for (std::uint32_t i = run.begin + static_cast<std::uint32_t>(run.next.of(bits)); i < run.end && here.any(); ++i) {
-      pair(i, run.next.with(bits, i + 1 - run.begin), here, out);
+      change(left, declared[i], -1);
+      pair(i, run.next.with(bits, i + 1 - run.begin), here, left, out);
       here &= ~declared[i].required;
     }
-    left &= here;
+    choices_left &= here;
     past = run.next.with(past, run.end - run.begin);
   }
-  if (left.none()) return;
+  if (choices_left.none()) return;
+  left = tally(past);
   for (std::size_t which = declared.size(); which < seen_.size(); ++which)
-    if (seen_[which] == kUntracked || !seen(which, past)) pair(which, past, left, out);
+    if (seen_[which] == kUntracked)
+      pair(which, past, choices_left, left, out);
+    else if (!seen(which, past))
+      taken(which, past, choices_left);
+}
+
+bool ObjectCaller::only_ends(NodeState state, std::vector<Edge>&) const {
+  return (state.a & ((1u << kStepBits) - 1)) == kDone;
 }
 
 bool ObjectCaller::edges(NodeState state, std::vector<Edge>& out) const {

@@ -38,6 +38,8 @@ class ObjectCaller final : public Caller {
   /// Some object is allowed, as far as counts go. After settle().
   bool possible() const;
   bool edges(NodeState state, std::vector<Edge>& out) const override;
+  bool only_ends(NodeState state, std::vector<Edge>& scratch) const override;
+  std::size_t weight() const override { return weight_; }
 
  private:
   __extension__ using Bits = unsigned __int128;
@@ -71,8 +73,15 @@ class ObjectCaller final : public Caller {
   void each_left(Bits bits, Visit visit) const;
   Choices alive(Bits bits) const;
   bool may_close(Bits bits) const;
-  bool can_end(Bits bits, const Choices& alive) const;
-  void pair(std::size_t which, Bits after, Choices alive, std::vector<Edge>& out) const;
+  /// Of one choice: how many of the properties that may still come it needs, and how many it does not forbid.
+  struct Left {
+    std::int64_t needed = 0, possible = 0;
+  };
+  using Tally = std::vector<Left>;  ///< by choice; empty where counts do not matter
+  Tally tally(Bits bits) const;
+  static void change(Tally& tally, const Property& property, int by);
+  bool can_end(std::uint64_t count, const Choices& alive, const Tally& left) const;
+  void pair(std::size_t which, Bits after, Choices alive, const Tally& left, std::vector<Edge>& out) const;
   void pairs(Bits bits, std::vector<Edge>& out) const;
 
   std::vector<Run> runs_;
@@ -81,6 +90,7 @@ class ObjectCaller final : public Caller {
   static constexpr std::uint32_t kUntracked = ~0u;
   Choices all_;
   bool endless_ = false;
+  std::size_t weight_ = 0;
 };
 
 }  // namespace kinglet::grammar

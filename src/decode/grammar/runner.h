@@ -61,6 +61,7 @@ class Runner {
   StateSpace space_;
   StateId state_;
   bool ended_ = false;
+  bool gave_up_ = false;    ///< the walk for a mask: a step with the first byte of tokens
   bool exhausted_ = false;  ///< by the last mask, token or text
   std::vector<TokenId> taken_;
   std::vector<StateId> history_;  ///< states before each of taken_

@@ -6,8 +6,8 @@
 namespace kinglet::grammar {
 namespace {
 
-// A text nested deeper is not allowed; a state of more stacks is too much work.
-constexpr std::size_t kMostDepth = 512, kMostStacks = 20'000;
+// A text nested deeper is not allowed; a state of more stacks is given up as dead.
+constexpr std::size_t kMostDepth = 512, kMostStacks = 5'000;
 
 /// Both halves of a product, so that every bit of `h` and `x` reaches every bit of what comes out.
 std::uint64_t mix(std::uint64_t h, std::uint64_t x) {
@@ -71,15 +71,18 @@ void StateSpace::clear() {
   tasks_.push_back({0, machine_->root, {}, true});
   start_failed_ = false;
   grant();
+  step_left_ = work_left_ / kStepShare;
   spread();
-  start_failed_ = exhausted_;
+  start_failed_ = exhausted_ = exhausted_ || overflow_;
   start_ = intern();
 }
 
 bool StateSpace::spend(std::size_t moves) {
-  if (moves > work_left_) exhausted_ = true;
+  exhausted_ = exhausted_ || moves > work_left_;
+  overflow_ = overflow_ || moves > step_left_;
   work_left_ -= std::min(moves, work_left_);
-  return !exhausted_;
+  step_left_ -= std::min(moves, step_left_);
+  return !exhausted_ && !overflow_;
 }
 
 void StateSpace::forget_rows() {
@@ -125,7 +128,7 @@ void StateSpace::spread() {
   while (!tasks_.empty()) {
     const Task task = tasks_.back();
     tasks_.pop_back();
-    if (tops_.size() > kMostStacks) exhausted_ = true;
+    if (tops_.size() > kMostStacks) overflow_ = true;
     if (!spend(1)) {
       tasks_.clear();
       break;
@@ -140,12 +143,13 @@ void StateSpace::spread() {
     if (!first_seen({task.parent, task.node, state})) continue;
     edges_.clear();
     if (node.caller->edges(state, edges_)) leave(task.parent);
-    if (depths_[task.parent] < kMostDepth) {
+    if (!spend(node.caller->weight() + edges_.size())) continue;
+    if (depths_[task.parent] >= kMostDepth) {
+      too_deep_ = too_deep_ || !edges_.empty();
+    } else {
       for (const Edge& edge : edges_) {
         // A call at the end of a node needs no way back, so that loops do not grow the stack.
-        after_.clear();
-        const bool last = node.caller->edges(edge.target, after_) && after_.empty();
-        if (!spend(1 + after_.size())) break;
+        const bool last = node.caller->only_ends(edge.target, after_);
         const std::uint32_t parent = last ? task.parent : frame_of({task.parent, task.node, edge.target});
         tasks_.push_back({parent, edge.callee, {}, true});
       }
@@ -156,9 +160,10 @@ void StateSpace::spread() {
 StateId StateSpace::intern() {
   std::sort(tops_.begin(), tops_.end());
   tops_.erase(std::unique(tops_.begin(), tops_.end()), tops_.end());
-  const bool complete = complete_;
-  complete_ = false;
-  if (exhausted_ || (tops_.empty() && !complete)) {
+  const bool complete = complete_, overflow = overflow_;
+  complete_ = overflow_ = false;
+  gave_up_ = gave_up_ || overflow;
+  if (exhausted_ || overflow || (tops_.empty() && !complete)) {
     tops_.clear();
     return kDead;
   }
@@ -241,7 +246,7 @@ bool StateSpace::may_read(StateId id, std::uint8_t byte) {
 StateId StateSpace::computed_step(StateId id, std::uint8_t byte) {
   if (!may_read(id, byte)) return kDead;
   from_.assign(tops(id).begin(), tops(id).end());
-  if (!spend(1 + from_.size())) return kDead;
+  if (!spend(1 + from_.size())) return intern();
   for (const auto top : from_) {
     const Frame f = frames_[top];
     NodeState next;
@@ -253,9 +258,13 @@ StateId StateSpace::computed_step(StateId id, std::uint8_t byte) {
 
 StateId StateSpace::make_step(StateId id, std::uint8_t byte) {
   if (exhausted_) return kDead;
+  step_left_ = most_work / kStepShare;
+  too_deep_ = gave_up_ = false;
   const StateId next = computed_step(id, byte);
   if (exhausted_) return kDead;  // not remembered: another grant may do
   State& state = states_[static_cast<std::size_t>(id)];
+  state.too_deep = state.too_deep || too_deep_;
+  state.gave_up = state.gave_up || gave_up_;
   if (state.row < 0 && state.known < kFew) {
     state.bytes[state.known] = byte;
     state.next[state.known++] = next;
@@ -271,6 +280,12 @@ StateId StateSpace::make_step(StateId id, std::uint8_t byte) {
   }
   (*rows_[static_cast<std::size_t>(state.row)])[byte] = next;
   return next;
+}
+
+bool StateSpace::stuck(StateId id) {
+  for (int byte = 0; byte < 256; ++byte)
+    if (step(id, static_cast<std::uint8_t>(byte)) != kDead) return false;
+  return states_[static_cast<std::size_t>(id)].too_deep;
 }
 
 StateId StateSpace::subset(std::span<const std::uint32_t> tops) {

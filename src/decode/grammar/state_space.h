@@ -45,8 +45,9 @@ class FrameSet {
 /// Sets of stacks. State 0 is the empty set.
 class StateSpace {
  public:
-  /// Moves of automata that one grant() allows: a mask, or a token that is taken. Some 30 ms.
-  static constexpr std::size_t kMostWork = 500'000;
+  /// Moves of automata that one grant() allows: a mask, or a token that is taken. Some 25 ms.
+  static constexpr std::size_t kMostWork = 1'000'000;
+  static constexpr std::size_t kStepShare = 16;     ///< of a grant, for one step
   static inline std::size_t most_work = kMostWork;  ///< less only where many grammars are tried, as in fuzzing
   explicit StateSpace(std::shared_ptr<const Machine> machine);
   StateSpace(const StateSpace&) = delete;
@@ -56,6 +57,10 @@ class StateSpace {
   /// kDead, which then means nothing, and exhausted() is true until the next grant.
   void grant() { work_left_ = most_work, exhausted_ = start_failed_; }
   bool exhausted() const { return exhausted_; }
+  /// Some step from here came to too many stacks, or to more than its share of a grant, and is dead for good.
+  bool gave_up(StateId id) const { return states_[static_cast<std::size_t>(id)].gave_up; }
+  /// No byte may follow, but only since the text would be nested too deeply.
+  bool stuck(StateId state);
   StateId step(StateId id, std::uint8_t byte) {
     const State& state = states_[static_cast<std::size_t>(id)];
     if (state.row >= 0) {
@@ -92,6 +97,7 @@ class StateSpace {
     std::uint32_t first_top = 0, top_count = 0;  ///< ascending, in all_tops_
     std::int32_t row = -1, filter = -1;
     bool complete = false;
+    bool too_deep = false, gave_up = false;  ///< some step from here was
     std::uint8_t known = 0;
     std::uint8_t bytes[kFew] = {};
     StateId next[kFew] = {};
@@ -132,8 +138,9 @@ class StateSpace {
   std::vector<ByteSet> filters_;  ///< of states with many stacks: the bytes that some stack may read
   std::size_t bytes_ = 0, row_bytes_ = 0;
   StateId start_ = kDead;
-  std::size_t work_left_ = 0;
+  std::size_t work_left_ = 0, step_left_ = 0;
   bool exhausted_ = false, start_failed_ = false;
+  bool too_deep_ = false, gave_up_ = false;  ///< of the step that is being made
 
   // The closure that is being made.
   std::vector<Task> tasks_;
@@ -141,7 +148,7 @@ class StateSpace {
   std::vector<Frame> seen_;
   FrameSet seen_set_{seen_};
   std::vector<Edge> edges_, after_;
-  bool complete_ = false;
+  bool complete_ = false, overflow_ = false;
 };
 
 }  // namespace kinglet::grammar
