@@ -7,53 +7,15 @@
 #include <string>
 #include <vector>
 
+#include "decode/piece_tokenizer.h"
 #include "decode/sampler_chain.h"
 
 namespace kinglet {
 namespace {
 
-/// Single bytes, and pieces that cross the borders of JSON's tokens.
-class PieceTokenizer final : public Tokenizer {
- public:
-  PieceTokenizer() {
-    for (int b = 0; b < 256; ++b) pieces_.emplace_back(1, static_cast<char>(b));
-    for (const char* p : {"{\"", "\":", "\": \"", "\", \"", "\"}",  "name", "na",  "me\"", "age",      " ",
-                          "  ",  "12",  "123",    "true",   "null", "], [", "é",   "日本", "\xE6\x97", "ab",
-                          "aba", "\\n", "\\u00",  "\\\"",   "0.5",  "-1",   "e+1", "}}",   "[]"})
-      pieces_.emplace_back(p);
-    std::mt19937 random(7);
-    for (int i = 0; i < 60; ++i) {
-      std::string piece;
-      for (unsigned k = 2 + random() % 3; k > 0; --k) piece += "ab\"{}[]:, 01.e-\\n"[random() % 17];
-      pieces_.push_back(piece);
-    }
-    pieces_.emplace_back(40, 'a');
-    pieces_.emplace_back(std::string(34, 'b') + "\", ");
-    pieces_.emplace_back();
-    eos = size() - 1;
-    end_ids = {eos};
-  }
-  static const PieceTokenizer& instance() {
-    static const PieceTokenizer made;
-    return made;
-  }
-  std::string_view kind() const override { return "pieces"; }
-  std::int32_t size() const override { return static_cast<std::int32_t>(pieces_.size()); }
-  std::vector<TokenId> encode(std::string_view, EncodeOptions) const override { return {}; }
-  std::string decode(std::span<const TokenId>, bool) const override { return {}; }
-  std::string_view piece(TokenId id) const override { return pieces_[static_cast<std::size_t>(id)]; }
-  std::string_view text(TokenId id) const override { return piece(id); }
-  bool is_control(TokenId id) const override { return id == eos; }
-  TokenId find(std::string_view) const override { return -1; }
+using test::PieceTokenizer;
 
- private:
-  std::vector<std::string> pieces_;
-};
-
-std::shared_ptr<const GrammarVocabulary> vocabulary() {
-  static const auto made = std::make_shared<const GrammarVocabulary>(PieceTokenizer::instance());
-  return made;
-}
+std::shared_ptr<const GrammarVocabulary> vocabulary() { return test::piece_vocabulary(); }
 
 bool matches(const Grammar& grammar, std::string_view text) {
   return GrammarMatcher(grammar, vocabulary()).matches(text);
@@ -343,9 +305,9 @@ TEST(GrammarTest, RepetitionsOfRepetitionsTakeTheSameTexts) {
 // Ways to read a text that multiply with each byte: any mask costs bounded work, and one that would cost more is an
 // error and no verdict.
 TEST(GrammarTest, TooManyWaysToReadATextAreAnError) {
-  for (const char* text : {"root ::= . root? . root? .", "root ::= . .* . root? .* . .? (root . | \"a\")",
-                           "root ::= \"a\" root? root? root?",
-                           "root ::= (x x? x? | y)*\nx ::= [a-z] root? y?\ny ::= [a-z ] x? root?"}) {
+  for (const char* text :
+       {"root ::= . root? . root? .", "root ::= . .* . root? .* . .? (root . | \"a\")",
+        "root ::= \"a\" root? root? root?", "root ::= (x x? x? | y)*\nx ::= [a-z] root? y?\ny ::= [a-z ] x? root?"}) {
     const auto grammar = Grammar::from_gbnf(text);
     ASSERT_TRUE(grammar) << grammar.error().text();
     GrammarMatcher matcher(*grammar, vocabulary());

@@ -1,4 +1,4 @@
-// Grammars that were written to hurt: compiled within 64 MiB or refused with the reason.
+// Grammars that were written to hurt: compiled within 64 MiB or refused with the reason, and masks too.
 #include "decode/counted_memory.h"
 #if KINGLET_TEST_COUNTS_ALLOCATIONS
 #include <gtest/gtest.h>
@@ -6,9 +6,11 @@
 #include <algorithm>
 #include <cstdio>
 #include <ctime>
+#include <random>
 #include <string>
 #include <vector>
 
+#include "decode/piece_tokenizer.h"
 #include "kinglet/grammar.h"
 
 namespace kinglet {
@@ -87,11 +89,57 @@ std::vector<Hostile> hostile_grammars() {
       {"a schema too large to read", R"({"default":[)" + numbered("0", 4'000'000) + "]}"},
       {"names under many bounds",
        R"({"propertyNames":{"minLength":5000,"pattern":"^(a|bb)*$"},"minProperties":1000000})"},
+      {"a large enumeration of long texts", R"({"enum":[)" + numbered("\"value-$-xxxxxxxxxx\"", 50'000) + "]}"},
+      {"circle of references through many alternatives",
+       R"({"$defs":{"a":{"anyOf":[{"type":"string"},)" +
+           numbered(R"({"type":"array","items":{"$ref":"#/$defs/a"},"minItems":$})", 20) +
+           R"(]}},"$ref":"#/$defs/a"})"},
+      {"many strings at once",
+       R"({"anyOf":[)" + numbered(R"({"type":"string","pattern":"[a-c]$","maxLength":4$})", 17) + "]}"},
+      {"counted properties of many alternatives",
+       R"({"type":"object","properties":{)" + numbered(R"("p$":{"type":"integer"})", 3'900) + R"(},"anyOf":[)" +
+           numbered(R"({"required":["p$"]})", 200) + R"(],"maxProperties":50})"},
+      {"a long chain of conditions",
+       repeated(R"({"if":{"required":["a"]},"then":{"required":["b"]},"else":)", 60) + "{}" + repeated("}", 60)},
+      {"patterns that all hold", R"({"allOf":[)" + numbered(R"({"pattern":"$.*x"})", 16) + "]}"},
+      {"alternatives that are the same", "(a|a)*b", Kind::kRegex},
+      {"a million repetitions", "a{0,1000000}", Kind::kRegex},
+      {"texts within texts", "root ::= (a | b | c)*\na ::= [a-z]+ root?\nb ::= [a-m]* \"x\" root?\nc ::= . root?",
+       Kind::kGrammar},
+      {"optional rules in a row", "root ::= " + repeated("x? ", 600) + "\".\"\nx ::= [a-z] root?", Kind::kGrammar},
+      {"thousands of repetitions of itself", "root ::= ([a-z] root?){1,5000}", Kind::kGrammar},
+      {"hundreds of rules for one letter",
+       [] {
+         std::string text = "root ::= (\"x\" (r0", rules;
+         for (int i = 0; i < 300; ++i) {
+           if (i > 0) text += " | r" + std::to_string(i);
+           rules += "r" + std::to_string(i) + " ::= [a-z]{1," + std::to_string(i + 1) + "} root?\n";
+         }
+         return text + "))*\n" + rules;
+       }(),
+       Kind::kGrammar},
       {"large bounds", R"({"minLength":999999999,"maxLength":1000000000,"minItems":1e9,"pattern":"^(ab?)*$"})"},
       {"a large schema", R"({"$defs":{)" +
                              numbered(R"("d$":{"type":"object","properties":{"a":{"$ref":"#/$defs/d0"}}})", 20'000) +
                              R"(},"$ref":"#/$defs/d9"})"},
   };
+}
+
+/// A text drawn at random, 20 tokens at most: a mask names tokens, or says why not.
+void expect_masks(const Grammar& grammar, const std::string& what) {
+  GrammarMatcher matcher(grammar, test::piece_vocabulary());
+  std::mt19937 random(1);
+  for (int step = 0; step < 20 && !matcher.ended(); ++step) {
+    const auto allowed = matcher.allowed();
+    if (const auto error = matcher.failure()) {
+      EXPECT_EQ(error->code, ErrorCode::kExhausted) << what;
+      EXPECT_TRUE(allowed.empty()) << what;
+      return;
+    }
+    if (step > 0) ASSERT_FALSE(allowed.empty()) << what;
+    if (allowed.empty()) return;  // no text belongs to it
+    ASSERT_TRUE(matcher.accept(allowed[random() % allowed.size()])) << what;
+  }
 }
 
 TEST(HostileGrammarTest, CompilesWithin64MiBOrIsRefusedWithTheReason) {
@@ -110,6 +158,11 @@ TEST(HostileGrammarTest, CompilesWithin64MiBOrIsRefusedWithTheReason) {
     EXPECT_LE(peak, kMostBytes) << hostile.what;
     if (!made) {
       EXPECT_FALSE(made.error().message.empty()) << hostile.what;
+    }
+    if (made) {
+      test::reset_peak();
+      expect_masks(*made, hostile.what);
+      EXPECT_LE(test::peak_bytes() - before, kMostBytes) << hostile.what;
     }
     largest = std::max(largest, peak);
     slowest_ms = std::max(slowest_ms, 1e3 * static_cast<double>(end.tv_sec - start.tv_sec) +

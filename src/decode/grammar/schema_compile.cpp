@@ -186,7 +186,7 @@ class Compiler {
       for (const auto* names : {&choice.required, &choice.forbidden}) single.insert(names->begin(), names->end());
     for (const auto& name : declared) single.erase(name);
     KINGLET_TRY(const DfaPtr names, sets_.name_language(set.names));
-    for (const auto& group : set.groups)
+    for (const PropertyGroup& group : set.groups)
       for (const auto& [dfa, goal] : group.patterns) parts.push_back(dfa);
     std::sort(parts.begin(), parts.end());
     parts.erase(std::unique(parts.begin(), parts.end()), parts.end());
@@ -212,7 +212,7 @@ class Compiler {
     };
     if (patterns == 0) {
       std::vector<GoalId> goals;
-      for (const auto& group : set.groups) goals.push_back(group.other);
+      for (const PropertyGroup& group : set.groups) goals.push_back(group.other);
       const GoalId goal = sets_.merged(goals);
       KINGLET_TRY(const bool some, sets_.satisfiable(goal));
       if (!some) return {};
@@ -236,7 +236,7 @@ class Compiler {
     for (const std::int32_t label : labels) {
       if (label < 0 || (label & named) != named || (label & known) != 0) continue;
       std::vector<GoalId> goals;
-      for (const auto& group : set.groups) {
+      for (const PropertyGroup& group : set.groups) {
         bool met = false;
         for (const auto& [dfa, goal] : group.patterns) {
           const auto at = std::lower_bound(parts.begin(), parts.begin() + static_cast<std::ptrdiff_t>(patterns), dfa);
@@ -272,6 +272,8 @@ class Compiler {
     if (choices.size() <= ObjectCaller::kMostChoices) {
       KINGLET_TRY(auto node, object(set, choices));
       if (node->settle()) {
+        const std::size_t properties = node->declared.size() + node->further.size();
+        if (!sets_.budget().hold(properties * sizeof(ObjectCaller::Property))) return over_budget("properties");
         if (node->possible()) parts.push_back(machine_.add(std::unique_ptr<const Caller>(std::move(node))));
         return {};
       }
@@ -295,11 +297,12 @@ class Compiler {
     std::vector<std::string> declared;
     std::set<std::string, std::less<>> known;
     std::size_t properties = 0;
-    for (const auto& group : set.groups) properties += group.properties.size();
+    for (const PropertyGroup& group : set.groups) properties += group.properties.size();
     if (properties > 4000) return over_budget("properties");
     KINGLET_TRY(const DfaPtr names, sets_.name_language(set.names));
-    for (std::uint32_t run = 0; run < set.groups.size(); ++run)
-      for (const auto& [name, unused] : set.groups[run].properties) {
+    for (std::uint32_t run = 0; run < set.groups.size(); ++run) {
+      const PropertyGroup& group = set.groups[run];
+      for (const auto& [name, unused] : group.properties) {
         if (!known.insert(name).second) continue;
         declared.push_back(name);
         const GoalId goal = sets_.property_goal(set, name);
@@ -312,6 +315,7 @@ class Compiler {
         property.value = node_of(goal);
         node->declared.push_back(property);
       }
+    }
     if (node->max != kUnbounded && node->max > 1'000'000) node->max = kUnbounded;
     if (node->min > 1'000'000) return over_budget("minProperties");
     KINGLET_CHECK(further(set, choices, declared, *node));

@@ -141,7 +141,7 @@ Result<Union> SchemaSets::dependents(const Json& schema, Union set) {
     for (const auto& [name, part] : list->items()) {
       Union either = all_but(JsonType::kObject);
       Alternative absent{.type = JsonType::kObject}, present{.type = JsonType::kObject};
-      absent.object.groups.push_back({{{name, goal({literal(kTrueSchema, false, true)})}}, {}, 0});
+      absent.object.groups.emplace_back(PropertyGroup{{{name, goal({literal(kTrueSchema, false, true)})}}, {}, 0});
       either.push_back(std::move(absent));
       present.object.required.push_back(name);
       if (part.is_array()) {

@@ -55,7 +55,7 @@ Result<Union> SchemaSets::negated_objects(const Json& schema) {
   const auto with = [&](std::string name, GoalId value, bool required) {
     Alternative a{.type = JsonType::kObject};
     if (required) a.object.required.push_back(name);
-    a.object.groups.push_back({{{std::move(name), value}}, {}, 0});
+    a.object.groups.emplace_back(PropertyGroup{{{std::move(name), value}}, {}, 0});
     out.push_back(std::move(a));
   };
   if (set.min > 0) {

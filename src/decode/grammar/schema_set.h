@@ -4,6 +4,7 @@
 
 #include <array>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -38,8 +39,18 @@ struct PropertyGroup {  ///< properties, patternProperties and additionalPropert
   GoalId other = 0;
   bool operator==(const PropertyGroup&) const = default;
 };
+/// Many alternatives have the same ones: they are shared, and equal without a look where they are the same.
+class SharedGroup {
+ public:
+  SharedGroup(PropertyGroup group) : group_(std::make_shared<const PropertyGroup>(std::move(group))) {}
+  operator const PropertyGroup&() const { return *group_; }
+  bool operator==(const SharedGroup& other) const { return group_ == other.group_ || *group_ == *other.group_; }
+
+ private:
+  std::shared_ptr<const PropertyGroup> group_;
+};
 struct ObjectSet {
-  std::vector<PropertyGroup> groups;
+  std::vector<SharedGroup> groups;
   std::vector<std::string> required;
   std::uint64_t min = 0, max = kUnbounded;
   GoalId names = 0;

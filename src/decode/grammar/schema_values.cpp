@@ -119,8 +119,8 @@ Result<Union> SchemaSets::equal_to(const Json& value, bool negated) {
       group.properties.emplace_back(name, goal({literal(item, true, false)}));
       if (!negated) continue;
       Alternative missing{.type = type}, other{.type = type};
-      missing.object.groups.push_back({{{name, goal({literal(kTrueSchema, false, true)})}}, {}, 0});
-      other.object.groups.push_back({{{name, goal({literal(item, true, true)})}}, {}, 0});
+      missing.object.groups.emplace_back(PropertyGroup{{{name, goal({literal(kTrueSchema, false, true)})}}, {}, 0});
+      other.object.groups.emplace_back(PropertyGroup{{{name, goal({literal(item, true, true)})}}, {}, 0});
       other.object.required.push_back(name);
       out.push_back(std::move(missing));
       out.push_back(std::move(other));
