@@ -45,7 +45,7 @@ class FrameSet {
 /// Sets of stacks. State 0 is the empty set.
 class StateSpace {
  public:
-  /// Moves of automata that one grant() allows: a mask, or a token that is taken. Some 25 ms.
+  /// Moves of automata that one grant() allows: a mask, or a token that is taken. Some 30 ms.
   static constexpr std::size_t kMostWork = 1'000'000;
   static constexpr std::size_t kStepShare = 16;     ///< of a grant, for one step
   static inline std::size_t most_work = kMostWork;  ///< less only where many grammars are tried, as in fuzzing
