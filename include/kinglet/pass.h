@@ -118,6 +118,11 @@ class Pass {
   /// finished by an earlier run gets skip() instead, so that a pass with state from block to block can catch up.
   virtual Result<void> run(PassContext& context, int block, TensorSink& sink) = 0;
   virtual Result<void> skip(PassContext&, int /*block*/, const TensorSink&) { return {}; }
+  /// The bytes of a tensor of the plan that is no copy of the source's, where they are as quickly made: then the step
+  /// after this one can be planned without running it. kUnsupported otherwise.
+  virtual Result<TensorData> preview(PassContext&, std::string_view /*name*/) {
+    return fail(ErrorCode::kUnsupported, "this step needs what the step before it writes, and cannot be planned alone");
+  }
 };
 
 /// Registered by its file in src/compress/passes: `extern const PassDescriptor pass_NAME`.

@@ -190,7 +190,7 @@ Result<Job> prepare_job(const ShrinkOptions& options) {
     return !job.cancelled();
   };
   KINGLET_TRY(job.digest, checkpoint_digest(*job.source, go_on));
-  if (job.recipe.steps.empty()) job.recipe.steps.push_back(usual_step(*job.source));
+  if (job.recipe.steps.empty()) job.recipe.steps = usual_steps(*job.source);
   const bool planned = std::any_of(job.recipe.steps.begin(), job.recipe.steps.end(),
                                    [&](const RecipeStep& step) { return needs_plan(job.recipe, step); });
   if (has_target(job.recipe) && !planned)
@@ -217,14 +217,16 @@ ShrinkPlan empty_plan(const Job& job) {
 Result<ShrinkPlan> plan_recipe(const Job& job, const Recipe& asked, const TimeLimit* limit) {
   ShrinkPlan plan = empty_plan(job);
   plan.recipe = asked;
-  std::unique_ptr<PlannedCheckpoint> before;
+  std::vector<std::unique_ptr<Step>> steps;
+  std::vector<std::unique_ptr<PlannedCheckpoint>> made;
   for (std::size_t i = 0; i < asked.steps.size(); ++i) {
-    const Checkpoint& from = before ? static_cast<const Checkpoint&>(*before) : *job.source;
-    KINGLET_TRY(const auto step, begin_step(job, plan.recipe, i, from, nullptr, limit));
-    add_step(job, *step, plan);
-    describe(job, *step, plan);
-    auto after = std::make_unique<PlannedCheckpoint>(step->plan.metadata, infos_of(step->plan));
-    before = std::move(after);
+    const Checkpoint& from = made.empty() ? *job.source : static_cast<const Checkpoint&>(*made.back());
+    KINGLET_TRY(steps.emplace_back(), begin_step(job, plan.recipe, i, from, nullptr, limit));
+    Step& step = *steps.back();
+    add_step(job, step, plan);
+    describe(job, step, plan);
+    made.push_back(
+        std::make_unique<PlannedCheckpoint>(step.plan.metadata, infos_of(step.plan), *step.pass, step.context));
   }
   return plan;
 }

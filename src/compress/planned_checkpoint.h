@@ -5,18 +5,22 @@
 #include <utility>
 #include <vector>
 
-#include "kinglet/checkpoint.h"
+#include "kinglet/pass.h"
 
 namespace kinglet {
 
+/// Pass and context, with the source that it names, must outlive it.
 class PlannedCheckpoint final : public Checkpoint {
  public:
-  PlannedCheckpoint(Metadata metadata, std::vector<TensorInfo> tensors)
-      : metadata_(std::move(metadata)), tensors_(std::move(tensors)) {}
+  PlannedCheckpoint(Metadata metadata, std::vector<TensorInfo> tensors, Pass& pass, PassContext& context)
+      : metadata_(std::move(metadata)), tensors_(std::move(tensors)), pass_(pass), context_(context) {}
   const Metadata& metadata() const override { return metadata_; }
   std::span<const TensorInfo> tensors() const override { return tensors_; }
-  Result<TensorData> data(const TensorInfo&) const override {
-    return fail(ErrorCode::kUnsupported, "this step needs what the step before it writes, and cannot be planned alone");
+  /// Of tensors that the pass leaves as they are, or can make at once.
+  Result<TensorData> data(const TensorInfo& tensor) const override {
+    const TensorInfo* before = context_.source->find(tensor.name);
+    const bool kept = before && before->type == tensor.type && before->shape == tensor.shape;
+    return kept && tensor.codec.empty() ? context_.source->data(*before) : pass_.preview(context_, tensor.name);
   }
   std::string_view format() const override { return "gguf"; }
   std::string_view path() const override { return ""; }
@@ -25,6 +29,8 @@ class PlannedCheckpoint final : public Checkpoint {
  private:
   Metadata metadata_;
   std::vector<TensorInfo> tensors_;
+  Pass& pass_;
+  PassContext& context_;
 };
 
 }  // namespace kinglet

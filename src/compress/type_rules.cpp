@@ -21,18 +21,15 @@ Result<const BlockType*> writable_type(const std::string& name, std::string plac
               "Types: " + known + ".", std::move(place));
 }
 
-/// Where Kinglet's own types make the file unreadable to others, a second copy of the tokenizer for them is but bytes.
-void leave_out_foreign_tokenizer(const Checkpoint& source, PassPlan& plan) {
-  const bool native = std::any_of(plan.tensors.begin(), plan.tensors.end(),
-                                  [](const PassPlan::Tensor& tensor) { return tensor.type->is_native; });
-  if (!native || !plan.metadata.contains("tokenizer.huggingface.json")) return;
-  std::vector<std::string> added;
-  for (const auto& [key, value] : plan.metadata.entries())
-    if (key.starts_with("tokenizer.ggml.") && !source.metadata().contains(key)) added.push_back(key);
-  for (const std::string& key : added) plan.metadata.erase(key);
-}
-
 }  // namespace
+
+void leave_out_foreign_tokenizer(const Checkpoint& source, Metadata& metadata) {
+  if (!metadata.contains("tokenizer.huggingface.json")) return;
+  std::vector<std::string> added;
+  for (const auto& [key, value] : metadata.entries())
+    if (key.starts_with("tokenizer.ggml.") && !source.metadata().contains(key)) added.push_back(key);
+  for (const std::string& key : added) metadata.erase(key);
+}
 
 Result<TypeRules> TypeRules::make(const PassOptions& options) {
   TypeRules made;
@@ -73,7 +70,9 @@ Result<PassPlan> TypeRules::plan(const PassContext& context) const {
   const bool blocks = std::any_of(plan.tensors.begin(), plan.tensors.end(),
                                   [](const auto& tensor) { return tensor.type->block_values > 1; });
   if (blocks) plan.metadata.set_integer("general.quantization_version", 2);
-  leave_out_foreign_tokenizer(*context.source, plan);
+  const bool native = std::any_of(plan.tensors.begin(), plan.tensors.end(),
+                                  [](const PassPlan::Tensor& tensor) { return tensor.type->is_native; });
+  if (native) leave_out_foreign_tokenizer(*context.source, plan.metadata);
   // The number of the source's main type would mislead other tools; without it they look at the tensors.
   if (changed) plan.metadata.erase("general.file_type");
   return plan;

@@ -26,4 +26,7 @@ class TypeRules {
   std::string place_;
 };
 
+/// Where Kinglet's own forms make a file unreadable to others, a second copy of the tokenizer for them is but bytes.
+void leave_out_foreign_tokenizer(const Checkpoint& source, Metadata& metadata);
+
 }  // namespace kinglet

@@ -91,6 +91,28 @@ class Gptq(unittest.TestCase):
         done = kinglet("shrink", self.models["bert"], "--to", str(size), "--text", text, "-o", out, "--no-report")
         self.assertLessEqual(os.path.getsize(out), size)
         self.assertNotIn("kind of matrix alone", done.stderr)
+        self.assertEqual(os.path.getsize(out), plan["bytes"])
+        # The embedding lies in groups by frequency, and common tokens have no fewer bits than rare ones.
+        tensors = {each["name"]: each for each in json.loads(kinglet("inspect", out, "--json").stdout)["tensors"]}
+        groups = [tensors[name] for name in sorted(tensors) if name.startswith("token_embd.weight.")]
+        self.assertEqual(groups[-1]["type"], "I8")
+        self.assertEqual(sum(each["shape"][0] for each in groups[:-1]), groups[-1]["shape"][0])
+        bits = [each["bytes"] / each["shape"][0] for each in groups[:-1]]
+        self.assertEqual(bits, sorted(bits, reverse=True))
+
+    def test_groups_of_rows_change_no_answer(self):
+        """Sorting an embedding's rows keeps their values, in every format and after a conversion."""
+        grouped = self.shrink("bert", self.recipe("r.yaml", "row_groups: {groups: 3, first: 10}"), "grouped.gguf", "--no-report")
+        folder = os.path.join(self.path, "grouped-folder")
+        kinglet("convert", grouped, "-o", folder)
+        vectors = [json.loads(kinglet("embed", each, "the water of that", "--json").stdout)["embeddings"][0]
+                   for each in (self.models["bert"], grouped, folder)]
+        self.assertEqual(vectors[0], vectors[1])
+        self.assertEqual(vectors[0], vectors[2])
+        done = kinglet("shrink", self.models["llama"], "--recipe", os.path.join(self.path, "r.yaml"), "-o", folder + ".gguf",
+                       check=False)
+        self.assertEqual(done.returncode, 4)
+        self.assertIn("encoders", done.stderr)
 
     def test_threads_and_a_kill_change_no_bit(self):
         recipe = self.recipe("k.yaml", "gptq: {type: q4_1, tokens: 2048}")
@@ -108,7 +130,7 @@ class Gptq(unittest.TestCase):
 
     def test_an_encoder_killed_anywhere(self):
         """Biases, norms and tables are fitted beside the matrices: whichever of them stand already, the rest comes out alike."""
-        recipe = self.recipe("e.yaml", "gptq: {type: k3, tokens: 512}")
+        recipe = self.recipe("e.yaml", "row_groups: {first: 8}\n  - gptq: {type: k3, tokens: 512, tensors: {token_embd.weight.0: q8_0}}")
         whole = self.shrink("bert", recipe, "encoder.gguf", "--threads", "1", "--no-report")
         out = os.path.join(self.path, "encoder-killed.gguf")
         command = [KINGLET, "shrink", self.models["bert"], "--recipe", recipe, "--text", self.text, "-o", out, "--no-report"]

@@ -142,6 +142,7 @@ class Gptq final : public Pass {
     const bool in_layer = tensor.name.starts_with("blk.");
     if (const std::string_view matrix = matrix_of_factor(tensor.name); !matrix.empty()) {
       KINGLET_TRY(const auto factored, find_factored(source.metadata(), matrix));
+      if (factored && factored->codec == kRowGroupsCodec) return is_encoder(source);
       return in_layer && factored && factored->codec == kLowRankCodec;
     }
     return in_layer || tensor.name == "token_embd.weight" || tensor.name == "output.weight";
@@ -170,7 +171,7 @@ class Gptq final : public Pass {
 };
 
 Result<void> accepts(const Checkpoint& checkpoint, const PassOptions&) {
-  if (checkpoint.find("token_embd.weight") == nullptr || layer_count(checkpoint) == 0) {
+  if (tensors_of(checkpoint, "token_embd.weight").empty() || layer_count(checkpoint) == 0) {
     return fail(ErrorCode::kUnsupported, "gptq runs the model on calibration text, and this is no language model",
                 "The pass quantize works on any tensors.");
   }

@@ -108,7 +108,8 @@ Result<std::vector<TensorChoices>> list_choices(PassContext& context, const Choi
     TensorChoices& entry = all[i];
     entry.name = tensor.name;
     entry.elements = tensor.elements();
-    const auto known = measured.find(std::string(matrix_of(tensor.name)));
+    auto known = measured.find(tensor.name);  // a group of rows has a value of its own, a factor that of its product
+    if (known == measured.end()) known = measured.find(std::string(matrix_of(tensor.name)));
     double sensitivity = known != measured.end() ? known->second : role_sensitivity(tensor.name, tied);
     if (encoder && options.compensated && tensor.name.starts_with("blk.")) sensitivity *= kCompensated;
     for (const BlockType* each : block_types()) {

@@ -175,16 +175,18 @@ RecipeStep plain_step(const RecipeStep& step) {
   return plain;
 }
 
-RecipeStep usual_step(const Checkpoint& source) {
-  RecipeStep step;
-  for (const std::string_view name : {"gptq", "quantize"}) {
-    step.pass = name;
+std::vector<RecipeStep> usual_steps(const Checkpoint& source) {
+  const auto suits = [&](std::string_view name) {
     const PassDescriptor* pass = find_pass(name);
-    if (!pass) continue;
-    const PassOptions none(pass->options, {}, "");
-    if (!pass->accepts || pass->accepts(source, none)) break;
+    return pass && (!pass->accepts || pass->accepts(source, PassOptions(pass->options, {}, "")));
+  };
+  std::vector<RecipeStep> steps(1);
+  steps[0].pass = suits("gptq") ? "gptq" : "quantize";
+  if (suits("gptq") && suits("row_groups")) {
+    steps.insert(steps.begin(), RecipeStep());
+    steps[0].pass = "row_groups";
   }
-  return step;
+  return steps;
 }
 
 bool needs_plan(const Recipe& recipe, const RecipeStep& step) {

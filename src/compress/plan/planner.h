@@ -10,7 +10,7 @@ namespace kinglet {
 bool has_target(const Recipe& recipe);
 
 /// What is done where a recipe has no steps.
-RecipeStep usual_step(const Checkpoint& source);
+std::vector<RecipeStep> usual_steps(const Checkpoint& source);
 
 /// The same types by plain rounding: as fast to run, and faster to make.
 RecipeStep plain_step(const RecipeStep& step);

@@ -67,17 +67,25 @@ Result<Blocks> disturbed(const Checkpoint& source, const TensorInfo& info, doubl
   return Blocks{&to, std::move(bytes)};
 }
 
-/// The same for a matrix; of one that is a product, the last factor, whose rows are the matrix's, gets the errors.
+/// The matrix that a group of rows is of; itself otherwise.
+std::string whole_matrix(const std::string& name) {
+  const std::string_view whole = matrix_of_factor(name);
+  return whole.empty() ? name : std::string(whole);
+}
+
+/// The same for a matrix; of one that is a product, the last factor, whose rows are the matrix's, gets the errors, and
+/// of one in groups of rows the group that is named ("token_embd.weight.0").
 Result<std::unique_ptr<PackedMatrix>> disturbed_matrix(const Checkpoint& source, const std::string& name, double error,
                                                        std::uint64_t seed, ThreadPool& pool) {
-  KINGLET_TRY(const auto factored, find_factored(source.metadata(), name));
+  const std::string matrix = whole_matrix(name);
+  KINGLET_TRY(const auto factored, find_factored(source.metadata(), matrix));
   std::vector<const TensorInfo*> tensors;
   if (factored) tensors = factors_of(source, *factored);
   if (!factored) tensors.push_back(source.find(name));
   if (tensors.empty()) return fail(ErrorCode::kCorrupt, name + " has no factors");
   MemoryCheckpoint checkpoint(source.metadata());
   for (const TensorInfo* tensor : tensors) {
-    if (tensor != tensors.back()) {
+    if (matrix == name ? tensor != tensors.back() : tensor->name != name) {
       KINGLET_TRY(TensorData data, source.data(*tensor));
       checkpoint.add(tensor->name, *tensor->type, tensor->shape, std::move(data));
       continue;
@@ -85,7 +93,17 @@ Result<std::unique_ptr<PackedMatrix>> disturbed_matrix(const Checkpoint& source,
     KINGLET_TRY(Blocks blocks, disturbed(source, *tensor, error, seed, pool));
     checkpoint.add(tensor->name, *blocks.type, tensor->shape, own_bytes(std::move(blocks.bytes)));
   }
-  return pack_matrix(checkpoint, name);
+  return pack_matrix(checkpoint, matrix);
+}
+
+/// The groups of rows that a matrix is stored in; itself otherwise.
+std::vector<std::string> groups_of(const Checkpoint& source, const std::string& name) {
+  const auto factored = find_factored(source.metadata(), name);
+  if (!factored || !*factored || (*factored)->codec != kRowGroupsCodec) return {name};
+  std::vector<std::string> names;
+  for (const TensorInfo* factor : factors_of(source, **factored))
+    if (factor->shape.size() == 2) names.push_back(factor->name);
+  return names;
 }
 
 class Meter {
@@ -106,13 +124,13 @@ class Meter {
     for (const std::string& name : names) {
       KINGLET_TRY(auto matrix,
                   disturbed_matrix(*context_.source, name, kError, context_.seed * 1000003 + ++seeds_, bench_.pool()));
-      KINGLET_TRY(auto old, bench_.exchange(name, std::move(matrix)));
+      KINGLET_TRY(auto old, bench_.exchange(whole_matrix(name), std::move(matrix)));
       kept.push_back(std::move(old));
     }
     std::vector<float> answers;
     KINGLET_CHECK(read(answers));
     for (std::size_t i = 0; i < names.size(); ++i) {
-      if (kept[i]) KINGLET_CHECK(bench_.exchange(names[i], std::move(kept[i])));
+      if (kept[i]) KINGLET_CHECK(bench_.exchange(whole_matrix(names[i]), std::move(kept[i])));
     }
     return generates() ? divergence(answers) : cosine_distance(answers);
   }
@@ -228,8 +246,10 @@ Result<Sensitivities> measure(PassContext& context, Workbench& bench) {
   }
   step();
   const std::string head = bench.model().head ? "output.weight" : "token_embd.weight";
-  KINGLET_TRY(const double head_value, meter.with_errors({head}));
-  result[head] = head_value / kError;
+  for (const std::string& part : groups_of(*context.source, head)) {
+    KINGLET_TRY(const double value, meter.with_errors({part}));
+    result[part] = value / kError;
+  }
   if (bench.model().position_embedding) {
     const std::string positions = "position_embd.weight";
     KINGLET_TRY(const double value, meter.with_errors({positions}));

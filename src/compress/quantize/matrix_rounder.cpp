@@ -133,6 +133,7 @@ Result<std::vector<std::byte>> MatrixRounder::round_values(const TensorInfo& ten
 
 Result<void> MatrixRounder::round(const std::string& name, StageMoments& stage, RoundedStore& store) {
   KINGLET_TRY(const auto factored, find_factored(source_->checkpoint().metadata(), name));
+  if (factored && factored->codec == kRowGroupsCodec) return round_groups(*factored, stage, store);
   if (factored) return round_factors(*factored, stage, store);
   const TensorInfo* found = source_->checkpoint().find(name);
   if (found == nullptr || !is_missing(*found, store)) return {};  // a feed-forward without a gate has no such matrix
@@ -152,6 +153,17 @@ Result<void> MatrixRounder::round(const std::string& name, StageMoments& stage, 
   KINGLET_TRY(auto packed, pack_matrix(*plan_.at(name), tensor.shape, own_bytes(std::move(bytes))));
   KINGLET_CHECK(target_->exchange(name, std::move(packed)));
   return {};
+}
+
+/// Rows of one matrix all the same, whatever type their group has.
+Result<void> MatrixRounder::round_groups(const FactoredMatrix& matrix, StageMoments& stage, RoundedStore& store) {
+  for (const TensorInfo* group : factors_of(source_->checkpoint(), matrix)) {
+    if (!is_missing(*group, store)) continue;
+    const InputSums none;
+    const auto get = [&](std::int64_t begin, std::int64_t end) { return rows_of(*group, none, begin, end); };
+    KINGLET_CHECK(round_values(*group, get, stage.moments, store));
+  }
+  return join(matrix, store);
 }
 
 /// The second factor also makes up for the rounding of the first.

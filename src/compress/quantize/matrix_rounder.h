@@ -80,6 +80,7 @@ class MatrixRounder {
   /// Moves the values by what lacks.
   Result<void> correct(Rows& rows, OrderedMoments& moments) const;
   Result<Rows> rows_of(const TensorInfo& tensor, const InputSums& sums, std::int64_t begin, std::int64_t end) const;
+  Result<void> round_groups(const FactoredMatrix& matrix, StageMoments& stage, RoundedStore& store);
   Result<void> round_factors(const FactoredMatrix& matrix, StageMoments& stage, RoundedStore& store);
   Result<std::vector<float>> values(const TensorInfo& tensor, std::int64_t begin, std::int64_t end) const;
   Result<std::vector<std::byte>> round_values(const TensorInfo& tensor, const GetRows& get, OrderedMoments& moments,

@@ -193,8 +193,13 @@ Result<void> Rounding::embedding(RoundedStore& store) {
 
 /// Errors of the rows count by what they do to the answers.
 Result<void> Rounding::encoder_embedding(const std::string& name, RoundedStore& store) {
-  if (plan_.contains(name)) {
-    if (store.finished(name)) {
+  bool planned = false, missing = false;  // whole, or its groups of rows
+  for (const TensorInfo* tensor : tensors_of(source_->checkpoint(), name)) {
+    planned = planned || rounder_.is_planned(*tensor);
+    missing = missing || rounder_.is_missing(*tensor, store);
+  }
+  if (planned) {
+    if (!missing) {
       KINGLET_CHECK(take_finished(name, store));
     } else {
       StageSums sums(static_cast<std::int64_t>(width_), 0, false, false);
@@ -257,6 +262,7 @@ Result<void> Rounding::layer(int index, RoundedStore& store) {
   KINGLET_CHECK(pass(index, {.bench = target_.get(), .from = &in_, .out = &out_}));
   in_.swap(out_);
   source_in_.swap(source_out_);
+  for (std::vector<Rows>* done : {&out_, &middle_, &source_out_, &source_middle_}) done->clear();
   if (reads_source_inputs()) KINGLET_CHECK(source_->page_out(index));
   if (!keep_packed) KINGLET_CHECK(target_->page_out(index));
   return {};

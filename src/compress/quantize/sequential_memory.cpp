@@ -13,6 +13,7 @@ namespace kinglet {
 namespace {
 
 constexpr std::uint64_t kFloat = sizeof(float);
+constexpr std::string_view kEmbedding = "token_embd.weight";
 
 /// One matrix of a layer, or its factors.
 struct Matrix {
@@ -41,8 +42,13 @@ std::uint64_t stage_bytes(const TensorInfo& tensor, const BlockType& to, std::ui
 SequentialMemory sequential_memory(const Checkpoint& source, const TypePlan& plan, const SequentialOptions& options) {
   static constexpr std::string_view kJoining[] = {"attn_output", "ffn_down"};
   SequentialMemory memory;
-  const TensorInfo* embedding = source.find("token_embd.weight");
-  const auto width = embedding ? static_cast<std::uint64_t>(embedding->columns()) : 0;
+  std::uint64_t width = 0, embedding_bytes = 0;
+  bool embedding_planned = false;
+  for (const TensorInfo* tensor : tensors_of(source, std::string(kEmbedding))) {
+    if (tensor->shape.size() == 2) width = static_cast<std::uint64_t>(tensor->columns());
+    embedding_bytes += tensor->bytes;
+    embedding_planned = embedding_planned || plan.contains(tensor->name);
+  }
   const int count = layer_count(source);
   const Architecture* architecture = find_architecture(source.architecture());
   const auto config = architecture ? architecture->configure(source.metadata()) : fail(ErrorCode::kUnsupported, "");
@@ -57,7 +63,8 @@ SequentialMemory sequential_memory(const Checkpoint& source, const TypePlan& pla
     const std::string kind = matrix_kind(factored.empty() ? tensor.name : factored);
     const bool joins = std::find(std::begin(kJoining), std::end(kJoining), kind) != std::end(kJoining);
     const auto inputs = static_cast<std::uint64_t>(tensor.columns());
-    const bool corrects = options.correction != 0 && &tensor != embedding;
+    const bool looked_up = tensor.name == kEmbedding || factored == kEmbedding;
+    const bool corrects = options.correction != 0 && !looked_up;
     const std::uint64_t difference = corrects ? kFloat * inputs *
                                                     (!joins        ? inputs
                                                      : linear      ? width
@@ -94,8 +101,8 @@ SequentialMemory sequential_memory(const Checkpoint& source, const TypePlan& pla
     }
   }
   // What errors of the embedding do is measured on the whole model.
-  if (!options.fitted.empty() && embedding && plan.contains(embedding->name)) outside = std::max(outside, all);
-  memory.stage = std::max(memory.stage, outside) + (embedding ? embedding->bytes : 0);
+  if (!options.fitted.empty() && embedding_planned) outside = std::max(outside, all);
+  memory.stage = std::max(memory.stage, outside) + embedding_bytes;
   memory.fixed = 2 * kSequentialRows * kFloat * (6 * width + 2 * inner);
   memory.row = 6 * width * kFloat;
   return memory;
