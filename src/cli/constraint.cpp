@@ -26,8 +26,10 @@ constexpr OptionSpec kOptions[] = {
      .kind = OptionKind::kFile,
      .value_name = "F",
      .help = "Answer freely, but hold to a schema between tags (tool calls; see docs/structured-output.md)"},
-    {.name = "any-order", .kind = OptionKind::kFlag, .help = "With --schema: properties in any order"},
-    {.name = "compact", .kind = OptionKind::kFlag, .help = "With --schema: no white space between the tokens of JSON"},
+    {.name = "any-order", .kind = OptionKind::kFlag, .help = "With --schema or --tags: properties in any order"},
+    {.name = "compact",
+     .kind = OptionKind::kFlag,
+     .help = "With --schema or --tags: no white space between the tokens of JSON"},
 };
 
 Result<std::optional<Grammar>> compile(const Arguments& arguments) {
@@ -36,17 +38,22 @@ Result<std::optional<Grammar>> compile(const Arguments& arguments) {
   if (given > 1)
     return fail(ErrorCode::kInvalidArgument,
                 "more than one of --schema, --grammar, --regex, --choice and --tags is given");
+  for (const char* name : {"any-order", "compact"})
+    if (arguments.flag(name) && !arguments.given("schema") && !arguments.given("tags"))
+      return fail(ErrorCode::kInvalidArgument, std::string("--") + name + " goes with --schema or --tags");
   std::optional<Grammar> out;
-  if (arguments.given("schema")) {
-    KINGLET_TRY(const std::string text, read_file(arguments.text("schema"), kMostGrammarBytes));
-    KINGLET_TRY(out, Grammar::from_schema(text, {arguments.flag("any-order"), arguments.flag("compact")}));
-  } else if (arguments.given("tags")) {
-    KINGLET_TRY(const std::string text, read_file(arguments.text("tags"), kMostGrammarBytes));
-    KINGLET_TRY(out, Grammar::from_tags(text, {arguments.flag("any-order"), arguments.flag("compact")}));
-  } else if (arguments.given("grammar")) {
-    KINGLET_TRY(const std::string text, read_file(arguments.text("grammar"), kMostGrammarBytes));
-    KINGLET_TRY(out, Grammar::from_gbnf(text));
-  } else if (arguments.given("regex")) {
+  for (const char* name : {"schema", "tags", "grammar"}) {
+    if (!arguments.given(name)) continue;
+    const std::string path = arguments.text(name);
+    KINGLET_TRY(const std::string text, read_file(path, kMostGrammarBytes));
+    const SchemaOptions options{arguments.flag("any-order"), arguments.flag("compact")};
+    auto made = name[0] == 's'   ? Grammar::from_schema(text, options)
+                : name[0] == 't' ? Grammar::from_tags(text, options)
+                                 : Grammar::from_gbnf(text);
+    if (!made) return tl::unexpected(std::move(made).error().within(path));
+    return std::move(*made);
+  }
+  if (arguments.given("regex")) {
     KINGLET_TRY(out, Grammar::from_regex(arguments.text("regex")));
   } else if (arguments.given("choice")) {
     std::vector<std::string> choices{""};

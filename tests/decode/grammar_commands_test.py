@@ -35,7 +35,7 @@ class StructuredOutput(unittest.TestCase):
     def kinglet(self, *words, status=0, stdin=""):
         done = subprocess.run([KINGLET, *words], capture_output=True, text=True, check=False, input=stdin)
         self.assertEqual(done.returncode, status, done.stderr)
-        return done.stdout
+        return done.stdout if status == 0 else done.stderr
 
     def run_json(self, *words):
         return json.loads(self.kinglet("run", self.model, "--raw", *words, "--json"))
@@ -114,6 +114,32 @@ class StructuredOutput(unittest.TestCase):
 
     def test_two_kinds_at_once_are_a_mistake(self):
         self.kinglet("run", self.model, "x", "--regex", "a", "--choice", "a,b", status=2)
+
+    def test_flags_without_what_they_are_for_are_a_mistake(self):
+        for flag in ("--any-order", "--compact"):
+            self.assertIn(flag, self.kinglet("run", self.model, "x", flag, status=2))
+            self.assertIn(flag, self.kinglet("run", self.model, "x", "--regex", "a", flag, status=2))
+
+    def test_errors_of_a_file_name_it(self):
+        for option, text, status, part in (("--schema", '{"type":"object"', 4, "not valid JSON"), ("--schema", '{"uniqueItems":true}', 4, "uniqueItems"),
+                                           ("--grammar", "root ::= foo", 2, "foo"), ("--grammar", 'root ::= "a" root', 2, "no text belongs"),
+                                           ("--tags", '{"triggers":["a"]}', 2, "tags")):
+            path = os.path.join(self.folder, "broken")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+            error = self.kinglet("run", self.model, "x", option, path, status=status)
+            self.assertIn("broken", error)
+            self.assertIn(part, error)
+
+    def test_an_ambiguous_grammar_says_so(self):
+        grammar = 'root ::= "a" root? root? root?'
+        cases = os.path.join(self.folder, "cases.jsonl")
+        with open(cases, "w", encoding="utf-8") as file:
+            file.write(json.dumps({"grammar": grammar, "tests": [{"data": "a" * 90, "valid": True}, {"data": "aaa", "valid": True}]}) + "\n")
+        long, short = json.loads(self.kinglet("grammar", "test", self.model, "--cases", cases, "--json"))["tests"]
+        self.assertIn("too ambiguous", long["error"])
+        self.assertFalse(long["accepted"])
+        self.assertEqual((short["accepted"], "error" in short), (True, False))
 
 
 if __name__ == "__main__":
