@@ -62,6 +62,9 @@ struct SkipCalibration {
   /// Of kAdaptive: beside the paper's cold layers also those whose feed-forwards cost most nats when they are left out
   /// alone, as many as the text wants.
   bool costly_are_cold = true;
+  /// How many exchanges of a layer that may skip for one of the costly ones are tried after that: what layers cost
+  /// alone says little of what several cost together.
+  int exchanges = 24;
   std::function<void(int done, int total)> progress;
 };
 /// Finds the cold layers, the similarities and the threshold (by bisection on decoding the text token by token).

@@ -1,6 +1,9 @@
 #include "cli/generation.h"
 
 #include <unistd.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include <algorithm>
 #include <charconv>
@@ -249,6 +252,18 @@ Result<GenerateOptions> generate_options(const Arguments& arguments) {
   return options;
 }
 
+namespace {
+
+/// Large blocks go back to the system as soon as they are freed, however large those before them were.
+void keep_little_free_memory() {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_THRESHOLD, 1 << 20);
+  mallopt(M_TRIM_THRESHOLD, 1 << 20);
+#endif
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Checkpoint>> open_model(std::string_view name) {
   KINGLET_TRY(const std::string path, resolve_model(name));
   return open_checkpoint(path);
@@ -259,7 +274,10 @@ Result<std::shared_ptr<const Model>> load_model(std::string_view name, const Arg
   KINGLET_TRY(LoadOptions options, load_options(arguments));
   // What goes with MODEL, a drafter or a reference, is small or is asked rarely.
   const bool is_main = !arguments.positional().empty() && name == arguments.positional()[0];
-  if (is_main && arguments.given("weight-memory")) options.weight_memory = arguments.size("weight-memory");
+  if (is_main && arguments.given("weight-memory")) {
+    options.weight_memory = arguments.size("weight-memory");
+    keep_little_free_memory();
+  }
   KINGLET_TRY(auto model, Model::load(path, options));
   if (model->stream() != nullptr && arguments.flag("no-read-ahead")) model->stream()->read_ahead(false);
   return model;

@@ -43,6 +43,8 @@ class Calibration {
   Result<SkipPoint> decode(const FeedForwardSkip& skip);
   Result<SkipPoint> bisect(FeedForwardSkip& skip);
   Result<void> adapt(FeedForwardSkip& skip);
+  Result<std::vector<std::size_t>> exchange(FeedForwardSkip& skip, const SkipPoint& start,
+                                            std::vector<std::size_t> order);
   std::size_t width() const { return static_cast<std::size_t>(model_->config().width); }
   void advance() {
     if (how_.progress) how_.progress(++done_, expected_);
@@ -199,13 +201,55 @@ Result<SkipPoint> Calibration::bisect(FeedForwardSkip& skip) {
   return nearest;
 }
 
+/// Nats that a point would have at the wanted share, by the slope of a curve between its two points nearest to it.
+class AtShare {
+ public:
+  AtShare(std::vector<SkipPoint> curve, double share) : share_(share) {
+    std::ranges::sort(curve, {}, [&](const SkipPoint& point) { return std::abs(point.share - share); });
+    for (std::size_t i = 1; i < curve.size() && slope_ == 0; ++i)
+      if (std::abs(curve[i].share - curve[0].share) > kNear)
+        slope_ = std::max(0.0, (curve[i].nll - curve[0].nll) / (curve[i].share - curve[0].share));
+  }
+  double nll(const SkipPoint& point) const { return point.nll - slope_ * (point.share - share_); }
+
+ private:
+  double share_, slope_ = 0;
+};
+
+/// Exchanges warm layers for costly ones where the text gains, those of like cost first. Returns `order` with the
+/// layers exchanged: its first, as many as were warm, are warm now.
+Result<std::vector<std::size_t>> Calibration::exchange(FeedForwardSkip& skip, const SkipPoint& start,
+                                                       std::vector<std::size_t> order) {
+  const AtShare at_share(skip.curve, how_.ratio);
+  double best = at_share.nll(start);
+  std::vector<std::pair<std::size_t, std::size_t>> pairs;
+  for (std::size_t warm = 0; warm < order.size(); ++warm)
+    for (std::size_t cold = warm + 1; cold < order.size(); ++cold)
+      if (skip.cold[order[warm]] == 0 && skip.cold[order[cold]] != 0) pairs.emplace_back(warm, cold);
+  std::ranges::sort(pairs, {}, [](const auto& pair) { return std::pair(pair.second - pair.first, pair.first); });
+  for (std::size_t i = 0; i < std::min(pairs.size(), static_cast<std::size_t>(how_.exchanges)); ++i) {
+    auto &warm = order[pairs[i].first], &cold = order[pairs[i].second];
+    std::swap(skip.cold[warm], skip.cold[cold]);
+    KINGLET_TRY(const SkipPoint point, decode(skip));
+    advance();
+    const double nll = at_share.nll(point);
+    if (nll < best) {
+      best = nll;
+      std::swap(warm, cold);
+    } else {
+      std::swap(skip.cold[warm], skip.cold[cold]);
+    }
+  }
+  return order;
+}
+
 /// Which layers are cold, and the threshold: of several numbers of warm layers, the one that costs the text least.
 Result<void> Calibration::adapt(FeedForwardSkip& skip) {
   const auto ends = skip.cold;
   const auto warm = static_cast<std::size_t>(std::ranges::count(ends, 0));
   std::vector<std::size_t> order, sizes = {warm};
   if (how_.costly_are_cold) {
-    expected_ = static_cast<int>(warm) + 3 * kBisections;
+    expected_ = static_cast<int>(warm) + 4 * kBisections + how_.exchanges;
     KINGLET_TRY(order, rank_by_cost(skip));
     // Of the warm layers at most probe in probe + 1 can be skipped, and not the first.
     const double most = how_.probe > 0 ? static_cast<double>(how_.probe) / (how_.probe + 1) : 1;
@@ -230,6 +274,13 @@ Result<void> Calibration::adapt(FeedForwardSkip& skip) {
   skip.cold = cold;
   skip.curve = curve;
   skip.threshold = best->threshold;
+  if (how_.costly_are_cold && how_.exchanges > 0) {
+    KINGLET_TRY(order, exchange(skip, *best, std::move(order)));
+    if (skip.cold != cold) {
+      skip.curve.resize(1);
+      KINGLET_TRY(best, bisect(skip));
+    }
+  }
   if (std::abs(best->share - how_.ratio) > 0.05)
     return fail(ErrorCode::kInvalidArgument,
                 "no threshold skips about " + std::to_string(how_.ratio) + " of the feed-forwards; the nearest skips " +

@@ -171,6 +171,19 @@ class Commands(unittest.TestCase):
             ran = json.loads(self.kinglet("run", model, "the", "-n", "60", "--ignore-eos", "--ffn-skip", skip, "--json"))
             self.assertGreater(ran["ffn_skip"]["ran"] + ran["ffn_skip"]["skipped"], 20 * 12)
 
+    def test_exchanged_layers_cost_the_text_no_more(self):
+        model = os.path.join(self.folder, "exchanged.gguf")
+        make_tiny_model(model, arch="llama", type="q8_0", context=512, layers=12, seed=3)
+        text = self.write("text.txt", "the quick brown fox and the lazy dog are not one. " * 120)
+        found = []
+        for exchanges in ("0", "16"):
+            value = json.loads(self.kinglet("calibrate", "ffn-skip", model, "--text", text, "--ratio", "0.2", "--exchanges", exchanges,
+                                            "-o", os.path.join(self.folder, "x.skip"), "--json"))
+            self.assertLess(abs(value["share"] - 0.2), 0.05)
+            found.append((sum(value["cold"]), min(p["nll"] for p in value["curve"] if p["share"] == value["share"])))
+        self.assertEqual(found[0][0], found[1][0])  # as many layers that may skip
+        self.assertLess(found[1][1], found[0][1] + 0.02)
+
     def kinglet_gate(self, text, perplexity):
         done = subprocess.run([KINGLET, "eval", self.model, "--text", text, "--context", "64", "--max-perplexity", str(perplexity / 2),
                                "--json"], capture_output=True, text=True, check=False)

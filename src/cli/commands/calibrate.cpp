@@ -50,6 +50,13 @@ constexpr OptionSpec kOptions[] = {
              "most when left out)",
      .fallback = "costly",
      .choices = kCold},
+    {.name = "exchanges",
+     .kind = OptionKind::kInteger,
+     .value_name = "N",
+     .help = "Exchanges of a layer that may skip for a costly one that are tried on the text",
+     .fallback = "24",
+     .min = 0,
+     .max = 1000},
     {.name = "warm-up",
      .kind = OptionKind::kInteger,
      .value_name = "N",
@@ -87,6 +94,7 @@ Result<void> run(const Arguments& arguments) {
                       .probe = static_cast<int>(arguments.integer("probe")),
                       .warm_up = static_cast<int>(arguments.integer("warm-up")),
                       .costly_are_cold = arguments.text("cold") == "costly",
+                      .exchanges = static_cast<int>(arguments.integer("exchanges")),
                       .progress = {}};
   KINGLET_TRY(how.rule, parse_skip_rule(arguments.text("rule")));
   ProgressBar bar(quiet());
