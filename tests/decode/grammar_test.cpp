@@ -46,6 +46,12 @@ std::vector<Grammar> samples() {
   for (const char* text :
        {"root ::= \"[\" root \"]\" | [ab]+", "root ::= item (\",\" item)*\nitem ::= [0-9]{1,3} | \"(\" root \")\""})
     out.push_back(*Grammar::from_gbnf(text));
+  std::string many =
+      R"({"type":"array","items":{"anyOf":[{"type":"null"})";  // more patterns at once than are walked together
+  for (int i = 1; i <= 20; ++i)
+    many += R"(,{"type":"string","pattern":"^[^)" + std::string(1, static_cast<char>('a' + i % 5)) + R"(]*[0-9a]{)" +
+            std::to_string(i) + R"(}"})";
+  out.push_back(schema(many + R"(]},"minItems":1})"));
   for (const char* text : {"(a|b)*ab|[^\"]{2,5}", "(.|\n)*", "[^\n]{0,20}", "([ab]|日本|\\\\n){1,30}|12"})
     out.push_back(*Grammar::from_regex(text));
   out.push_back(
