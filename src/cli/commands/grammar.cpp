@@ -239,7 +239,9 @@ const Command command_grammar = {
     .description =
         "Feeds each text's tokens to the automaton of its schema, grammar or regular expression, with a mask "
         "before each. A text is accepted if every token was allowed and the text may end after the last. A refused "
-        "instance of a schema has \"out_of_order\": true where only the order of its properties is against it.",
+        "instance of a schema has \"out_of_order\": true where only the order of its properties is against it; a text "
+        "has "
+        "an \"error\" where the grammar is too ambiguous to go on.",
     .options = kSets,
     .examples = kExamples,
     .min_positional = 2,

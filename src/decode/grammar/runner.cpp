@@ -43,6 +43,7 @@ std::size_t Runner::allowed_count() {
 }
 
 bool Runner::accept(TokenId token) {
+  exhausted_ = false;
   if (ended_) return false;
   if (trie_.is_end(token)) {
     if (!space_.complete(state_)) return false;
@@ -71,7 +72,9 @@ void Runner::rollback(std::size_t count) {
   if (history_[left] == kForgotten) {
     std::vector<TokenId> taken(taken_.begin(), taken_.begin() + static_cast<std::ptrdiff_t>(left));
     reset();
-    for (const TokenId id : taken) accept(id);
+    // They were taken before: what one grant does not allow, the next does, which begins where that one ended.
+    for (const TokenId id : taken)
+      while (!accept(id) && exhausted_) continue;
     return;
   }
   state_ = history_[left];
