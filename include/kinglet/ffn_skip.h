@@ -64,7 +64,7 @@ struct SkipCalibration {
   bool costly_are_cold = true;
   /// How many exchanges of a layer that may skip for one of the costly ones are tried after that: what layers cost
   /// alone says little of what several cost together.
-  int exchanges = 0;
+  int exchanges = 24;
   std::function<void(int done, int total)> progress;
 };
 /// Finds the cold layers, the similarities and the threshold (by bisection on decoding the text token by token).
