@@ -84,9 +84,10 @@ class GrammarMatcher {
   void rollback(std::size_t count);
   bool is_complete() const;  ///< the text so far is one whole text of the grammar
   bool ended() const;        ///< an end token was taken
-  /// kExhausted where the last mask or token was given up, since there were too many ways to read the text, or it was
-  /// nested too deeply: the mask then allows nothing.
+  /// kExhausted where the last mask, token or match was given up, since there were too many ways to read the text, or
+  /// it was nested too deeply: the mask then allows nothing.
   std::optional<Error> failure() const;
+  static Error too_much();  ///< that error
   /// The bytes that must come next whatever is chosen, at most `limit`.
   std::string forced_text(std::size_t limit = 256);
   /// Back to the start; what is cached stays.

@@ -74,10 +74,13 @@ bool GrammarMatcher::ended() const { return runner_->ended(); }
 std::string GrammarMatcher::forced_text(std::size_t limit) { return runner_->forced_text(limit); }
 std::optional<Error> GrammarMatcher::failure() const {
   if (!runner_->exhausted()) return std::nullopt;
-  return Error{.code = ErrorCode::kExhausted,
-               .message = "the grammar is too ambiguous, or the text nested too deeply, to say what may follow",
-               .place = {},
-               .hint = "Let fewer rules or alternatives stand for the same text."};
+  return too_much();
+}
+Error GrammarMatcher::too_much() {
+  return {.code = ErrorCode::kExhausted,
+          .message = "the grammar is too ambiguous, or the text nested too deeply, to say what may follow",
+          .place = {},
+          .hint = "Let fewer rules or alternatives stand for the same text."};
 }
 void GrammarMatcher::reset() { runner_->reset(); }
 std::size_t GrammarMatcher::cache_bytes() const { return runner_->cache_bytes(); }

@@ -21,6 +21,7 @@ class GrammarProcessor final : public LogitsProcessor {
   // vocabulary is allowed, every tile of the head has a row that is: the whole head and apply() are then cheaper.
   std::optional<std::span<const TokenId>> allowed() override {
     started_ = true;
+    if (lost_ > 0) return std::span<const TokenId>();
     const auto start = std::chrono::steady_clock::now();
     const auto mask = matcher_.mask();
     if (options_.statistics)
@@ -32,7 +33,7 @@ class GrammarProcessor final : public LogitsProcessor {
 
   void apply(Candidates& candidates) override {
     started_ = true;
-    const auto mask = matcher_.mask();
+    const auto mask = lost_ > 0 ? std::span<const std::uint64_t>() : matcher_.mask();
     const auto logits = candidates.change_logits();
     constexpr float kNone = -std::numeric_limits<float>::infinity();
     if (candidates.dense()) {
@@ -48,23 +49,25 @@ class GrammarProcessor final : public LogitsProcessor {
     }
   }
 
-  std::optional<Error> failure() const override { return matcher_.failure(); }
+  std::optional<Error> failure() const override { return lost_ > 0 ? GrammarMatcher::too_much() : matcher_.failure(); }
 
   void accept(TokenId id) override {
     if (!started_) return;
     const bool taken = matcher_.accept(id);
     taken_.emplace_back(id, taken);
+    if (!taken && lost_ == 0 && matcher_.failure()) lost_ = taken_.size();
   }
 
   void rollback(std::int64_t count) override {
     for (; count > 0 && !taken_.empty(); --count) {
       if (taken_.back().second) matcher_.rollback(1);
       taken_.pop_back();
+      if (taken_.size() < lost_) lost_ = 0;
     }
   }
 
   void foresee(std::size_t most, std::vector<TokenId>& out) override {
-    if (options_.tokenizer == nullptr) return;
+    if (options_.tokenizer == nullptr || lost_ > 0) return;
     started_ = true;
     const std::string text = matcher_.forced_text(kForcedBytes);
     if (text.empty()) return;
@@ -114,6 +117,7 @@ class GrammarProcessor final : public LogitsProcessor {
   GrammarMatcher matcher_;
   GrammarProcessorOptions options_;
   std::vector<std::pair<TokenId, bool>> taken_;  ///< with whether the grammar allowed it
+  std::size_t lost_ = 0;  ///< so many were taken when the matcher could not follow one that a mask allowed; 0: it could
   bool started_ = false;
 };
 

@@ -56,8 +56,14 @@ bool Runner::accept(TokenId token) {
   if (bytes.empty()) return false;
   StateId state = state_;
   space_.grant();
-  for (const auto byte : bytes) state = space_.step(state, byte);
-  exhausted_ = space_.exhausted();
+  bool gave_up =
+      false;  // a mask walks kinds of stacks apart and may have found a way that all together are too many for
+  for (const auto byte : bytes) {
+    const StateId next = space_.step(state, byte);
+    gave_up = gave_up || (next == kDead && space_.gave_up(state));
+    state = next;
+  }
+  exhausted_ = space_.exhausted() || gave_up;
   if (state == kDead) return false;
   history_.push_back(state_);
   taken_.push_back(token);
@@ -74,7 +80,7 @@ void Runner::rollback(std::size_t count) {
     reset();
     // They were taken before: what one grant does not allow, the next does, which begins where that one ended.
     for (const TokenId id : taken)
-      while (!accept(id) && exhausted_) continue;
+      while (!accept(id) && space_.exhausted()) continue;
     return;
   }
   state_ = history_[left];
@@ -134,11 +140,12 @@ bool Runner::matches(std::string_view text) {
   for (const char c : text) {
     shrink(&state);
     space_.grant();
-    state = space_.step(state, static_cast<std::uint8_t>(c));
-    if (state == kDead) {
-      exhausted_ = space_.exhausted();
+    const StateId next = space_.step(state, static_cast<std::uint8_t>(c));
+    if (next == kDead) {
+      exhausted_ = space_.exhausted() || space_.gave_up(state);
       return false;
     }
+    state = next;
   }
   return space_.complete(state);
 }
