@@ -148,7 +148,9 @@ PassContext context_of(const Job& job, const Recipe& recipe, const Checkpoint& f
   PassContext context;
   context.source = &from;
   context.recipe = &recipe;
-  context.source_digest = index == 0 ? job.digest : sha256(job.digest + std::to_string(index)).hex();
+  Recipe before;
+  before.steps.assign(recipe.steps.begin(), recipe.steps.begin() + static_cast<std::ptrdiff_t>(index));
+  context.source_digest = index == 0 ? job.digest : sha256(job.digest + recipe_text(before)).hex();
   context.text = job.text;
   context.seed = recipe.seed;
   context.pool = job.pool.get();
