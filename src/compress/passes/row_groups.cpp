@@ -6,6 +6,7 @@
 #include "base/try.h"
 #include "compress/calibration/calibration_text.h"
 #include "compress/memory_checkpoint.h"
+#include "compress/plan/sensitivity.h"
 #include "compress/type_rules.h"
 #include "kinglet/convert.h"
 #include "kinglet/factors.h"
@@ -106,9 +107,16 @@ class RowGroups final : public Pass {
     KINGLET_TRY(const CalibrationOptions how, calibration_options(*context.source, kAllTokens));
     KINGLET_TRY(const auto windows, calibration_windows(*tokenizer, context.text, how));
     std::vector<std::int64_t> counts(static_cast<std::size_t>(matrix_.outputs));
-    for (const auto& window : windows)
-      for (const TokenId id : window)
-        if (id >= 0 && id < matrix_.outputs) ++counts[static_cast<std::size_t>(id)];
+    // The planner judges the groups by some of this text. Were they sorted by it, too, rare tokens would seem never to
+    // be read.
+    KINGLET_TRY(const auto judged, sensitivity_windows(*tokenizer, context.text, true));
+    const auto count = [&](const std::vector<std::vector<TokenId>>& texts, std::int64_t by) {
+      for (const auto& text : texts)
+        for (const TokenId id : text)
+          if (id >= 0 && id < matrix_.outputs) counts[static_cast<std::size_t>(id)] += by;
+    };
+    count(windows, 1);
+    count(judged, -1);
     // Vocabularies are made from the commonest pieces on: of tokens that the text lacks the first ones come first.
     std::vector<std::size_t> order(counts.size());
     std::iota(order.begin(), order.end(), std::size_t{0});

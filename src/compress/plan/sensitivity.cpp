@@ -111,9 +111,7 @@ class Meter {
   Meter(PassContext& context, Workbench& bench) : context_(context), bench_(bench) {}
 
   Result<void> prepare() {
-    CalibrationOptions how{.tokens = kTokens, .window = kWindow};
-    if (!generates()) how = {.tokens = kEmbeddedTokens, .window = kWindow, .lines = true};
-    KINGLET_TRY(windows_, calibration_windows(bench_.model().tokenizer(), context_.text, how));
+    KINGLET_TRY(windows_, sensitivity_windows(bench_.model().tokenizer(), context_.text, !generates()));
     return read(reference_);
   }
 
@@ -280,6 +278,12 @@ std::string matrix_kind(std::string_view name) {
   if (dot == std::string_view::npos) return std::string(name);
   const std::string_view rest = name.substr(dot + 1);
   return std::string(rest.substr(0, rest.rfind('.')));
+}
+
+Result<std::vector<std::vector<TokenId>>> sensitivity_windows(const Tokenizer& tokenizer, std::string_view text,
+                                                              bool encoder) {
+  return calibration_windows(tokenizer, text,
+                             {.tokens = encoder ? kEmbeddedTokens : kTokens, .window = kWindow, .lines = encoder});
 }
 
 Result<Sensitivities> measure_sensitivities(PassContext& context) {

@@ -3,8 +3,11 @@
 
 #include <map>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "kinglet/pass.h"
+#include "kinglet/tokenizer.h"
 
 namespace kinglet {
 
@@ -19,5 +22,9 @@ Result<Sensitivities> measure_sensitivities(PassContext& context);
 
 /// The part of a matrix in its layer: "attn_q" of "blk.3.attn_q.weight"; the whole name outside layers.
 std::string matrix_kind(std::string_view name);
+
+/// What of the calibration text it reads.
+Result<std::vector<std::vector<TokenId>>> sensitivity_windows(const Tokenizer& tokenizer, std::string_view text,
+                                                              bool encoder);
 
 }  // namespace kinglet
