@@ -136,6 +136,8 @@ struct PassDescriptor {
   Result<void> (*accepts)(const Checkpoint& checkpoint, const PassOptions& options) = nullptr;
   /// kInvalidArgument, with the option's place, for values that contradict each other or name what does not exist.
   Result<std::unique_ptr<Pass>> (*make)(const PassOptions& options) = nullptr;
+  /// Run before the rounding by a target without a recipe, where it accepts the source.
+  bool prepares = false;
 };
 std::span<const PassDescriptor* const> passes();
 const PassDescriptor* find_pass(std::string_view name);

@@ -1,6 +1,7 @@
 #include "cli/constraint.h"
 
 #include <chrono>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -42,14 +43,16 @@ Result<std::optional<Grammar>> compile(const Arguments& arguments) {
     if (arguments.flag(name) && !arguments.given("schema") && !arguments.given("tags"))
       return fail(ErrorCode::kInvalidArgument, std::string("--") + name + " goes with --schema or --tags");
   std::optional<Grammar> out;
-  for (const char* name : {"schema", "tags", "grammar"}) {
+  const SchemaOptions options{arguments.flag("any-order"), arguments.flag("compact")};
+  const std::pair<const char*, std::function<Result<Grammar>(const std::string&)>> files[] = {
+      {"schema", [&](const std::string& text) { return Grammar::from_schema(text, options); }},
+      {"tags", [&](const std::string& text) { return Grammar::from_tags(text, options); }},
+      {"grammar", [](const std::string& text) { return Grammar::from_gbnf(text); }}};
+  for (const auto& [name, make] : files) {
     if (!arguments.given(name)) continue;
     const std::string path = arguments.text(name);
     KINGLET_TRY(const std::string text, read_file(path, kMostGrammarBytes));
-    const SchemaOptions options{arguments.flag("any-order"), arguments.flag("compact")};
-    auto made = name[0] == 's'   ? Grammar::from_schema(text, options)
-                : name[0] == 't' ? Grammar::from_tags(text, options)
-                                 : Grammar::from_gbnf(text);
+    auto made = make(text);
     if (!made) return tl::unexpected(std::move(made).error().within(path));
     return std::move(*made);
   }

@@ -240,8 +240,7 @@ const Command command_grammar = {
         "Feeds each text's tokens to the automaton of its schema, grammar or regular expression, with a mask "
         "before each. A text is accepted if every token was allowed and the text may end after the last. A refused "
         "instance of a schema has \"out_of_order\": true where only the order of its properties is against it; a text "
-        "has "
-        "an \"error\" where the grammar is too ambiguous to go on.",
+        "has an \"error\" where the grammar is too ambiguous to go on.",
     .options = kSets,
     .examples = kExamples,
     .min_positional = 2,

@@ -184,6 +184,7 @@ extern const PassDescriptor pass_row_groups = {
     .options = kOptions,
     .accepts = accepts,
     .make = make,
+    .prepares = true,
 };
 
 }  // namespace kinglet

@@ -176,16 +176,15 @@ RecipeStep plain_step(const RecipeStep& step) {
 }
 
 std::vector<RecipeStep> usual_steps(const Checkpoint& source) {
-  const auto suits = [&](std::string_view name) {
-    const PassDescriptor* pass = find_pass(name);
+  const auto suits = [&](const PassDescriptor* pass) {
     return pass && (!pass->accepts || pass->accepts(source, PassOptions(pass->options, {}, "")));
   };
-  std::vector<RecipeStep> steps(1);
-  steps[0].pass = suits("gptq") ? "gptq" : "quantize";
-  if (suits("gptq") && suits("row_groups")) {
-    steps.insert(steps.begin(), RecipeStep());
-    steps[0].pass = "row_groups";
-  }
+  std::vector<RecipeStep> steps;
+  const auto add = [&](std::string_view name) { steps.emplace_back().pass = name; };
+  const bool compensates = suits(find_pass("gptq"));
+  for (const PassDescriptor* pass : passes())
+    if (compensates && pass->prepares && suits(pass)) add(pass->name);
+  add(compensates ? "gptq" : "quantize");
   return steps;
 }
 
