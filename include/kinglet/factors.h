@@ -22,10 +22,6 @@ inline constexpr std::string_view kFactorsKey = "kinglet.factors";
 /// The codec of a matrix D E: E [rank, inputs] the factor 0, D [outputs, rank] the factor 1.
 inline constexpr std::string_view kLowRankCodec = "low-rank";
 
-/// The codec of a matrix whose rows lie in groups, each of its own type: the factors 0 .. n - 1 are the groups
-/// [rows, inputs], their rows in the matrix's order; the factor n, I8 [outputs], is the group of each row.
-inline constexpr std::string_view kRowGroupsCodec = "row-groups";
-
 struct FactoredMatrix {
   std::string codec;  ///< LinearDescriptor::codec of what multiplies it
   std::string name;   ///< of the matrix: "blk.0.ffn_up.weight"

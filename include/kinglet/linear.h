@@ -80,6 +80,13 @@ class Linear {
   virtual void adopt(std::span<const Share> shares) = 0;
 };
 
+/// What factors mean to those who round them or put errors into them.
+enum class FactorForm : std::uint8_t {
+  kOwn,      ///< only the codec knows
+  kProduct,  ///< two: 0 [rank, inputs] and 1 [outputs, rank], each a matrix of any type; the second times the first
+  kRows,     ///< all of two dimensions are rows of the matrix, [rows, inputs], each factor of any type
+};
+
 /// One way to store a matrix: in one tensor, or as factors. Registered by its file in src/model/linear.
 struct LinearDescriptor {
   std::string_view name;
@@ -91,8 +98,11 @@ struct LinearDescriptor {
   /// `factors`: all that the checkpoint has, in order. kCorrupt where their number or shapes do not give the matrix.
   Result<std::unique_ptr<Linear>> (*make_factored)(const Checkpoint& checkpoint, const FactoredMatrix& matrix,
                                                    std::span<const TensorInfo* const> factors) = nullptr;
+  FactorForm factor_form = FactorForm::kOwn;
 };
 std::span<const LinearDescriptor* const> linears();
+/// Of what multiplies this matrix; kOwn for a codec that nothing registers.
+FactorForm factor_form(const FactoredMatrix& matrix);
 Result<std::unique_ptr<Linear>> make_linear(const Checkpoint& checkpoint, const TensorInfo& tensor);
 /// The matrix of this name, a tensor or a product of factors. kCorrupt where it is neither, or both.
 Result<std::unique_ptr<Linear>> make_linear(const Checkpoint& checkpoint, std::string_view name);

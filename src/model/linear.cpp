@@ -41,6 +41,12 @@ Result<std::unique_ptr<Linear>> make_linear(const Checkpoint& checkpoint, std::s
               "Known: " + known + ". The file was made by a newer Kinglet, or is damaged.");
 }
 
+FactorForm factor_form(const FactoredMatrix& matrix) {
+  for (const LinearDescriptor* linear : linears())
+    if (!linear->codec.empty() && linear->codec == matrix.codec) return linear->factor_form;
+  return FactorForm::kOwn;
+}
+
 std::vector<Linear*> packed_parts(Linear& linear) {
   if (linear.parts().empty()) return {&linear};
   std::vector<Linear*> all;

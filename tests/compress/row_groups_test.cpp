@@ -7,6 +7,7 @@
 #include "compress/memory_checkpoint.h"
 #include "compress/workbench.h"
 #include "kinglet/factors.h"
+#include "model/row_groups_format.h"
 
 namespace kinglet {
 namespace {

@@ -11,6 +11,7 @@
 #include "kinglet/convert.h"
 #include "kinglet/factors.h"
 #include "kinglet/layer_map.h"
+#include "kinglet/linear.h"
 #include "kinglet/pass.h"
 
 namespace kinglet {
@@ -142,8 +143,8 @@ class Gptq final : public Pass {
     const bool in_layer = tensor.name.starts_with("blk.");
     if (const std::string_view matrix = matrix_of_factor(tensor.name); !matrix.empty()) {
       KINGLET_TRY(const auto factored, find_factored(source.metadata(), matrix));
-      if (factored && factored->codec == kRowGroupsCodec) return is_encoder(source);
-      return in_layer && factored && factored->codec == kLowRankCodec;
+      const FactorForm form = factored ? factor_form(*factored) : FactorForm::kOwn;
+      return form == FactorForm::kRows ? is_encoder(source) : in_layer && form == FactorForm::kProduct;
     }
     return in_layer || tensor.name == "token_embd.weight" || tensor.name == "output.weight";
   }

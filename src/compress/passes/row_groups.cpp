@@ -11,6 +11,7 @@
 #include "kinglet/convert.h"
 #include "kinglet/factors.h"
 #include "kinglet/pass.h"
+#include "model/row_groups_format.h"
 
 namespace kinglet {
 namespace {

@@ -14,6 +14,7 @@
 #include "compress/workbench.h"
 #include "decode/softmax.h"
 #include "kinglet/factors.h"
+#include "kinglet/linear.h"
 #include "kinglet/measure.h"
 #include "measure/embedding.h"
 
@@ -99,7 +100,7 @@ Result<std::unique_ptr<PackedMatrix>> disturbed_matrix(const Checkpoint& source,
 /// The groups of rows that a matrix is stored in; itself otherwise.
 std::vector<std::string> groups_of(const Checkpoint& source, const std::string& name) {
   const auto factored = find_factored(source.metadata(), name);
-  if (!factored || !*factored || (*factored)->codec != kRowGroupsCodec) return {name};
+  if (!factored || !*factored || factor_form(**factored) != FactorForm::kRows) return {name};
   std::vector<std::string> names;
   for (const TensorInfo* factor : factors_of(source, **factored))
     if (factor->shape.size() == 2) names.push_back(factor->name);

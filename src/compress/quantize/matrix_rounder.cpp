@@ -5,6 +5,7 @@
 #include "base/try.h"
 #include "compress/memory_checkpoint.h"
 #include "compress/quantize/rounding_kernels.h"
+#include "kinglet/linear.h"
 
 namespace kinglet {
 namespace {
@@ -133,8 +134,11 @@ Result<std::vector<std::byte>> MatrixRounder::round_values(const TensorInfo& ten
 
 Result<void> MatrixRounder::round(const std::string& name, StageMoments& stage, RoundedStore& store) {
   KINGLET_TRY(const auto factored, find_factored(source_->checkpoint().metadata(), name));
-  if (factored && factored->codec == kRowGroupsCodec) return round_groups(*factored, stage, store);
-  if (factored) return round_factors(*factored, stage, store);
+  if (factored) {
+    const FactorForm form = factor_form(*factored);
+    if (form == FactorForm::kOwn) return {};  // no plan has such factors
+    return form == FactorForm::kRows ? round_groups(*factored, stage, store) : round_factors(*factored, stage, store);
+  }
   const TensorInfo* found = source_->checkpoint().find(name);
   if (found == nullptr || !is_missing(*found, store)) return {};  // a feed-forward without a gate has no such matrix
   const TensorInfo& tensor = *found;

@@ -9,6 +9,7 @@
 #include "compress/quantize/embedding_moment.h"
 #include "compress/quantize/encoder_fit.h"
 #include "compress/quantize/hidden_rows.h"
+#include "compress/quantize/layer_pass.h"
 #include "compress/quantize/matrix_rounder.h"
 #include "kinglet/pass.h"
 
@@ -28,15 +29,6 @@ class Rounding final : public SequentialRounding {
   Workbench& target() override { return *target_; }
 
  private:
-  struct Pass {
-    Workbench* bench;
-    const std::vector<Rows>* from;  ///< hidden rows of each window at the layer's input
-    std::vector<Rows>* middle = nullptr;
-    std::vector<Rows>* out = nullptr;  ///< null: the feed-forward is skipped
-    TapPoint point = TapPoint::kAttentionInput;
-    std::function<void(std::size_t window, Rows& tapped)> tap = {};  ///< may be empty
-  };
-
   /// Matrices of a layer that read one normed input.
   struct Stage {
     std::vector<std::string_view> kinds;  ///< in the order of rounding
@@ -50,9 +42,8 @@ class Rounding final : public SequentialRounding {
   bool linear_residual() const { return has_linear_residual(target_->model().config()); }
   /// Whether the source's layer runs again, window by window, beside ours.
   bool reads_source_inputs() const { return options_.correction != 0 && !linear_residual(); }
-  Result<void> embed(Workbench& bench, std::vector<Rows>& hidden);
-  Result<void> pass(int layer, const Pass& pass);
-  Result<void> pass_window(int layer, const Pass& pass, std::size_t window);
+  Result<void> embed(Workbench& bench, std::vector<Rows>& hidden) { return embed_windows(bench, windows_, hidden); }
+  Result<void> pass(int layer, const LayerPass& what) { return pass_windows(layer, what, windows_); }
   Result<void> query_key_value(int index, RoundedStore& store);
   Result<void> output(int index, RoundedStore& store);
   Result<void> gate_up(int index, RoundedStore& store);
@@ -112,49 +103,6 @@ void Rounding::start(TypePlan plan, const SequentialOptions& options) {
   in_.clear();
   fit_.reset();
   if (!options_.fitted.empty()) fit_.emplace(*source_, *target_, windows_, options_.fitted);
-}
-
-Result<void> Rounding::embed(Workbench& bench, std::vector<Rows>& hidden) {
-  hidden.resize(windows_.size());
-  std::vector<std::int32_t> positions(kSequentialRows);
-  for (int i = 0; i < kSequentialRows; ++i) positions[static_cast<std::size_t>(i)] = i;
-  for (std::size_t w = 0; w < windows_.size(); ++w) {
-    hidden[w].resize(windows_[w].size() * width_);
-    KINGLET_CHECK(bench.engine().embed(windows_[w], std::span(positions).first(windows_[w].size()), hidden[w].data()));
-  }
-  return {};
-}
-
-/// All windows through one layer of one of the two models.
-Result<void> Rounding::pass(int layer, const Pass& what) {
-  for (std::size_t w = 0; w < windows_.size(); ++w) KINGLET_CHECK(pass_window(layer, what, w));
-  return {};
-}
-
-Result<void> Rounding::pass_window(int layer, const Pass& what, std::size_t w) {
-  if (what.middle != nullptr) what.middle->resize(windows_.size());
-  if (what.out != nullptr) what.out->resize(windows_.size());
-  Rows tapped;
-  ForwardHooks hooks;
-  if (what.tap) {
-    hooks.linear_input = [&](int, TapPoint point, std::span<const float> values) {
-      if (point == what.point) tapped.assign(values.begin(), values.end());
-    };
-  }
-  hooks.feed_forward = [&](int, std::span<const float> values, std::span<std::uint8_t> run) {
-    if (what.middle != nullptr) (*what.middle)[w].assign(values.begin(), values.end());
-    if (what.out == nullptr) std::fill(run.begin(), run.end(), std::uint8_t{0});
-  };
-  KINGLET_TRY(auto sequence, what.bench->engine().new_sequence());
-  std::vector<Row> rows;
-  for (std::size_t i = 0; i < windows_[w].size(); ++i)
-    rows.push_back({sequence.get(), static_cast<std::int32_t>(i), -1});
-  Rows hidden = (*what.from)[w];
-  KINGLET_CHECK(what.bench->engine().forward(
-      {.rows = rows, .hidden = hidden.data(), .layer_begin = layer, .layer_end = layer + 1, .hooks = &hooks}));
-  if (what.out != nullptr) (*what.out)[w] = std::move(hidden);
-  if (what.tap) what.tap(w, tapped);
-  return {};
 }
 
 /// A tied head reads the source's last hidden rows; as an embedding, which is all that an encoder's is, a row counts by
@@ -219,7 +167,7 @@ Result<void> Rounding::fit_norm(int index, bool first_half, RoundedStore& store)
   const std::string name = "blk." + std::to_string(index) + (first_half ? ".attn_output_norm" : ".layer_output_norm");
   KINGLET_TRY(const bool done, fit_->take_finished(std::array{name + ".weight", name + ".bias"}, store));
   if (done) return {};
-  Pass own{.bench = target_.get(), .from = &in_, .middle = &middle_};
+  LayerPass own{.bench = target_.get(), .from = &in_, .middle = &middle_};
   if (!first_half) own.out = &out_;
   KINGLET_CHECK(pass(index, own));
   return fit_->norm(name, first_half ? source_middle_ : source_out_, first_half ? middle_ : out_, store);
@@ -383,10 +331,10 @@ Result<void> Rounding::product(int index, TapPoint point, std::string_view kind,
   const bool weighs_sums = options_.weigh_tokens && stream_before && corrects && tensors.size() == 1;
   std::vector<float> weights;  // of the window's rows; none: they count alike
   Rows source_inputs, difference, input_difference;
-  Pass reference{.bench = source_.get(), .from = &source_in_, .point = point};
+  LayerPass reference{.bench = source_.get(), .from = &source_in_, .point = point};
   if (!first_half) reference.out = &out_;
   reference.tap = [&](std::size_t, Rows& x) { source_inputs.swap(x); };
-  Pass own{.bench = target_.get(), .from = &in_, .middle = &middle_, .point = point};
+  LayerPass own{.bench = target_.get(), .from = &in_, .middle = &middle_, .point = point};
   if (!first_half) own.out = &out_;
   own.tap = [&](std::size_t w, Rows& x) {
     scale_rows(weights, static_cast<std::size_t>(inputs), x);
@@ -406,12 +354,12 @@ Result<void> Rounding::product(int index, TapPoint point, std::string_view kind,
   };
   for (std::size_t w = 0; w < windows_.size(); ++w) {
     if (options_.weigh_tokens && linear) weights = row_weights(theirs[w], width_, NormKind::kRms);
-    if (sums.input_difference) KINGLET_CHECK(pass_window(index, reference, w));
+    if (sums.input_difference) KINGLET_CHECK(pass_window(index, reference, w, windows_[w]));
     if (weighs_sums) {
       KINGLET_TRY(weights, weights_of_sum(index, point, *tensors.front(), theirs[w], source_inputs));
       scale_rows(weights, static_cast<std::size_t>(inputs), source_inputs);
     }
-    KINGLET_CHECK(pass_window(index, own, w));
+    KINGLET_CHECK(pass_window(index, own, w, windows_[w]));
   }
   return round(name, std::move(sums), store);
 }

@@ -77,6 +77,7 @@ extern const LinearDescriptor linear_lowrank = {
     .help = "the product of two thin matrices, each of any type",
     .codec = kLowRankCodec,
     .make_factored = make_factored,
+    .factor_form = FactorForm::kProduct,
 };
 
 }  // namespace kinglet

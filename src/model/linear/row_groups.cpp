@@ -7,6 +7,7 @@
 
 #include "base/try.h"
 #include "kinglet/linear.h"
+#include "model/row_groups_format.h"
 
 namespace kinglet {
 namespace {
@@ -112,6 +113,7 @@ extern const LinearDescriptor linear_row_groups = {
     .help = "rows in groups, each of its own type, for embeddings that are looked up",
     .codec = kRowGroupsCodec,
     .make_factored = make_factored,
+    .factor_form = FactorForm::kRows,
 };
 
 }  // namespace kinglet
