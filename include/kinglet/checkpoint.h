@@ -47,6 +47,8 @@ class Checkpoint {
   virtual std::span<const TensorInfo> tensors() const = 0;
   /// The blocks of `type`: mapped, or decoded into memory where the tensor has a codec. kCorrupt where that fails.
   virtual Result<TensorData> data(const TensorInfo& tensor) const = 0;
+  /// The bytes of a tensor with a codec as they lie in the file, mapped. kUnsupported where there are none to give.
+  virtual Result<TensorData> stored(const TensorInfo& tensor) const;
   virtual std::string_view format() const = 0;  ///< "gguf" or "safetensors"
   virtual std::string_view path() const = 0;
   virtual std::uint64_t file_bytes() const = 0;  ///< of all files together
@@ -56,6 +58,14 @@ class Checkpoint {
 
   const TensorInfo* find(std::string_view name) const;
   std::string architecture() const;  ///< general.architecture, "" where absent
+
+  /// Whether matrices with a codec are multiplied from stored(), a block at a time, and not from data(). Said before
+  /// the matrices are made.
+  bool keeps_coded() const { return keeps_coded_; }
+  void keep_coded(bool keep) { keeps_coded_ = keep; }
+
+ private:
+  bool keeps_coded_ = false;
 };
 
 /// Opens a GGUF file (the first of a split set), a .safetensors file with its config beside it, or a Hugging Face

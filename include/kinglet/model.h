@@ -45,13 +45,17 @@ struct LoadOptions {
   /// Most bytes of packed matrices that stay in memory; 0: all. What is more lies in a file without a name under
   /// $TMPDIR (or /var/tmp), from which whole layers are read each time a pass comes to them (kinglet/weight_stream.h).
   std::uint64_t weight_memory = 0;
+  /// Entropy-coded matrices stay mapped as they lie in the file, and every product decodes them block by block: the
+  /// same bits, less memory, more time (docs/lossless.md). Not with weight_memory.
+  bool keep_coded = false;
 };
 
 class Model {
  public:
   /// Opens, validates, packs. `path` is a file or a directory (names are resolved by the store).
   /// Errors: those of open_checkpoint; kUnsupported with the architecture's or tensor type's name; kExhausted before
-  /// anything large is read, with the figures (also where weight_memory is too small for one layer).
+  /// anything large is read, with the figures (also where weight_memory is too small for one layer); with keep_coded
+  /// kUnsupported where no matrix is coded, kInvalidArgument with weight_memory.
   static Result<std::shared_ptr<const Model>> load(const std::string& path, LoadOptions options = {});
   static Result<std::shared_ptr<const Model>> load(std::unique_ptr<Checkpoint> checkpoint, LoadOptions options = {});
   ~Model();

@@ -59,6 +59,9 @@ constexpr OptionSpec kEngine[] = {
      .value_name = "SIZE",
      .help = "Most memory for MODEL's weights; layers beyond it are read from disk for every pass",
      .min = 1},
+    {.name = "keep-coded",
+     .kind = OptionKind::kFlag,
+     .help = "MODEL's entropy-coded matrices stay coded in memory: less of it, slower, the same answer"},
     {.name = "no-read-ahead",
      .kind = OptionKind::kFlag,
      .help = "With --weight-memory: read a layer only when a pass has come to it (the answer is the same)"},
@@ -278,6 +281,7 @@ Result<std::shared_ptr<const Model>> load_model(std::string_view name, const Arg
     options.weight_memory = arguments.size("weight-memory");
     keep_little_free_memory();
   }
+  options.keep_coded = is_main && arguments.flag("keep-coded");
   KINGLET_TRY(auto model, Model::load(path, options));
   if (model->stream() != nullptr && arguments.flag("no-read-ahead")) model->stream()->read_ahead(false);
   return model;

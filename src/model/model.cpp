@@ -1,5 +1,6 @@
 #include "kinglet/model.h"
 
+#include <algorithm>
 #include <thread>
 
 #include "base/thread_pool.h"
@@ -23,6 +24,22 @@ std::string layer_matrix_name(int layer, std::string_view kind) {
   return "blk." + std::to_string(layer) + "." + std::string(kind) + ".weight";
 }
 
+namespace {
+
+Result<void> keep_coded(Checkpoint& checkpoint, const LoadOptions& options) {
+  if (options.weight_memory > 0)
+    return fail(ErrorCode::kInvalidArgument, "weights that stay coded are not read from disk layer by layer",
+                "Give either --keep-coded or --weight-memory.");
+  const auto is_coded = [](const TensorInfo& tensor) { return !tensor.codec.empty(); };
+  if (std::ranges::none_of(checkpoint.tensors(), is_coded))
+    return fail(ErrorCode::kUnsupported, "no matrix of the model is entropy-coded, so none can stay so",
+                "Code it first: kinglet convert MODEL --type bf16 --lossless -o OUT", std::string(checkpoint.path()));
+  checkpoint.keep_coded(true);
+  return {};
+}
+
+}  // namespace
+
 Model::Model() = default;
 Model::~Model() = default;
 
@@ -43,6 +60,7 @@ Result<std::shared_ptr<const Model>> Model::load(const std::string& path, LoadOp
 }
 
 Result<std::shared_ptr<const Model>> Model::load(std::unique_ptr<Checkpoint> checkpoint, LoadOptions options) {
+  if (options.keep_coded) KINGLET_CHECK(keep_coded(*checkpoint, options));
   std::shared_ptr<Model> model(new Model());
   model->path_ = checkpoint->path();
   model->file_bytes_ = checkpoint->file_bytes();

@@ -61,6 +61,27 @@ class Lossless(unittest.TestCase):
             for path in (out, back):
                 path.unlink()
 
+    def test_matrices_that_stay_coded_answer_the_same(self):
+        source, out = self.model("bf16"), self.root / "out.gguf"
+        kinglet("convert", source, "--lossless", "-o", out)
+        text = self.root / "text.txt"
+        text.write_text("the quick brown fox jumps over the lazy dog. " * 60)
+        prompts = self.root / "prompts.jsonl"
+        prompts.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in ("the end of one", "it was", "he")))
+
+        def answers(model, *more):
+            done = kinglet("run", model, "--prompts", prompts, "--raw", "--ignore-eos", "-n", "24", "--json", *more)
+            return [json.loads(line)["token_ids"] for line in done.stdout.splitlines()]
+
+        for options in ((), ("--temperature", "0.8", "--seed", "5"), ("--batch", "3"), ("--drafter", "layers:1")):
+            expected = answers(source, "--threads", "1", *options)
+            for threads in ("1", "2"):
+                self.assertEqual(answers(out, "--keep-coded", "--threads", threads, *options), expected)
+        done = kinglet("eval", out, "--keep-coded", "--against", source, "--text", text, "--context", "64", "--worst", "0", "--json")
+        self.assertEqual(json.loads(done.stdout)["kl"]["max"], 0)
+        self.assertIn("convert", kinglet("run", source, "it was", "--keep-coded", code=4).stderr)
+        kinglet("run", out, "it was", "--keep-coded", "--weight-memory", "1MB", code=2)
+
     def test_f32_that_is_bf16_is_coded_as_that(self):
         self.model("bf16")
         wide, out = self.root / "wide.gguf", self.root / "out.gguf"

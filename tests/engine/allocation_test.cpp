@@ -16,6 +16,8 @@
 #include <new>
 
 #include "engine/tiny_model_helper.h"
+#include "kinglet/convert.h"
+#include "temporary_folder.h"
 
 namespace {
 std::atomic<long> allocations{0};
@@ -33,8 +35,8 @@ void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 namespace kinglet {
 namespace {
 
-TEST(Engine, ADecodeStepAllocatesNothing) {
-  auto engine = Engine::create(test::make_tiny_model({}, 2)).value();
+void expect_no_allocations(std::shared_ptr<const Model> model) {
+  auto engine = Engine::create(std::move(model)).value();
   auto sequence = engine->new_sequence().value();
   std::vector<float> logits(100);
   ASSERT_TRUE(prefill(*engine, *sequence, std::vector<TokenId>(10, 5), 0, logits.data()));
@@ -48,6 +50,17 @@ TEST(Engine, ADecodeStepAllocatesNothing) {
   const long before = allocations;
   for (int position = 11; position < 60; ++position) ASSERT_TRUE(step(position));
   EXPECT_EQ(allocations - before, 0);
+}
+
+TEST(Engine, ADecodeStepAllocatesNothing) { expect_no_allocations(test::make_tiny_model({}, 2)); }
+
+TEST(Engine, NorDoesOneThatDecodesItsMatrices) {
+  test::TemporaryFolder folder;
+  ConvertOptions options;
+  options.lossless = true;
+  ASSERT_TRUE(convert_checkpoint(*test::make_tiny_checkpoint({.type = "BF16"}), folder.path("m.gguf"), options));
+  const LoadOptions load{.threads = 2, .with_tokenizer = false, .keep_coded = true};
+  expect_no_allocations(Model::load(folder.path("m.gguf"), load).value());
 }
 
 }  // namespace

@@ -20,6 +20,10 @@ const TensorInfo* Checkpoint::find(std::string_view name) const {
   return nullptr;
 }
 
+Result<TensorData> Checkpoint::stored(const TensorInfo& tensor) const {
+  return fail(ErrorCode::kUnsupported, "the coded bytes of " + tensor.name + " are not at hand");
+}
+
 std::string Checkpoint::architecture() const {
   auto name = metadata().string_or("general.architecture", "");
   return name ? *name : "";

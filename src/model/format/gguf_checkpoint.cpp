@@ -40,11 +40,15 @@ class GgufCheckpoint final : public Checkpoint {
     return sum;
   }
 
-  Result<TensorData> data(const TensorInfo& tensor) const override {
+  Result<TensorData> stored(const TensorInfo& tensor) const override {
     KINGLET_TRY(const Location* location, locate(tensor));
     const Source& source = sources_[location->source];
+    return TensorData{source.bytes.subspan(location->offset, tensor.file_bytes()), source.owner};
+  }
+  Result<TensorData> data(const TensorInfo& tensor) const override {
+    KINGLET_TRY(TensorData bytes, stored(tensor));
     if (!tensor.codec.empty()) {
-      auto decoded = decode_stored(tensor, source.bytes.subspan(location->offset, tensor.stored_bytes));
+      auto decoded = decode_stored(tensor, bytes.bytes);
       if (!decoded) {
         Error error = std::move(decoded).error();
         error.place = path_;
@@ -53,13 +57,18 @@ class GgufCheckpoint final : public Checkpoint {
       const auto owner = std::make_shared<const std::vector<std::byte>>(std::move(*decoded));
       return TensorData{*owner, owner};
     }
-    return TensorData{source.bytes.subspan(location->offset, tensor.bytes), source.owner};
+    return bytes;
   }
   void release(const TensorInfo& tensor, std::uint64_t begin, std::uint64_t end) const override {
     auto location = locate(tensor);
-    if (!location || begin >= std::min(end, tensor.bytes) || !tensor.codec.empty()) return;
+    if (!location || begin >= std::min(end, tensor.bytes)) return;
     const Source& source = sources_[(*location)->source];
-    if (source.file) source.file->release((*location)->offset + begin, std::min(end, tensor.bytes) - begin);
+    if (!source.file) return;
+    if (tensor.codec.empty()) {
+      source.file->release((*location)->offset + begin, std::min(end, tensor.bytes) - begin);
+    } else if (end >= tensor.bytes) {  // what is coded goes as a whole, with its end
+      source.file->release((*location)->offset, tensor.stored_bytes);
+    }
   }
 
   void append(Source source, GgufDirectory& directory) {

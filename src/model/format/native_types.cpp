@@ -1,6 +1,7 @@
 #include "model/format/native_types.h"
 
 #include <charconv>
+#include <functional>
 #include <unordered_map>
 
 #include "base/limits.h"
@@ -8,7 +9,6 @@
 #include "kinglet/factors.h"
 #include "kinglet/layer_map.h"
 #include "model/format/validate.h"
-#include "tensor/codec/float_codec.h"
 
 namespace kinglet {
 namespace {
@@ -98,17 +98,38 @@ const char* float_codec(const BlockType& type) {
   return type.name == "BF16" ? "BF16-H" : type.name == "F16" ? "F16-H" : nullptr;
 }
 
-Result<std::vector<std::byte>> decode_stored(const TensorInfo& tensor, std::span<const std::byte> stored) {
+namespace {
+
+/// `use` is given the code of the tensor; errors get its name.
+Result<FloatCode> with_code(const TensorInfo& tensor, std::span<const std::byte> stored,
+                            const std::function<Result<void>(const FloatCode&)>& use) {
   const FloatKind kind = tensor.type->name == "BF16" ? FloatKind::kBfloat16 : FloatKind::kFloat16;
   auto code = FloatCode::open(stored, kind, static_cast<std::uint64_t>(tensor.elements()));
-  std::vector<std::byte> bytes(code ? tensor.bytes : 0);
-  Result<void> done;
-  if (code)
-    done = code->decode_all({reinterpret_cast<std::uint16_t*>(bytes.data()), bytes.size() / sizeof(std::uint16_t)});
-  if (code && done) return bytes;
-  Error error = code ? std::move(done).error() : std::move(code).error();
+  const Result<void> done = code ? use(*code) : Result<void>();
+  if (code && done) return code;
+  Error error = code ? done.error() : std::move(code).error();
   error.message = "tensor '" + printable(tensor.name) + "': " + error.message;
   return tl::unexpected(std::move(error));
+}
+
+}  // namespace
+
+Result<FloatCode> open_stored(const TensorInfo& tensor, std::span<const std::byte> stored) {
+  return with_code(tensor, stored, [](const FloatCode& code) -> Result<void> {
+    std::vector<std::uint16_t> numbers(kFloatBlock);
+    for (std::uint32_t block = 0; block < code.blocks(); ++block)
+      KINGLET_CHECK(code.decode_block(block, numbers.data()));
+    return {};
+  });
+}
+
+Result<std::vector<std::byte>> decode_stored(const TensorInfo& tensor, std::span<const std::byte> stored) {
+  std::vector<std::byte> bytes;
+  KINGLET_CHECK(with_code(tensor, stored, [&](const FloatCode& code) {
+    bytes.resize(tensor.bytes);
+    return code.decode_all({reinterpret_cast<std::uint16_t*>(bytes.data()), bytes.size() / sizeof(std::uint16_t)});
+  }));
+  return bytes;
 }
 
 Metadata with_native_types(const Metadata& metadata, const std::vector<GgufWriter::Plan>& plans) {

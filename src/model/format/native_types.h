@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kinglet/checkpoint.h"
+#include "tensor/codec/float_codec.h"
 
 namespace kinglet {
 
@@ -26,6 +27,9 @@ bool parse_entry(std::string_view text, ShapedEntry& entry);
 
 /// Codecs of numbers that stay what they are: "BF16-H", "F16-H" (tensor/codec/float_codec.h); null for other types.
 const char* float_codec(const BlockType& type);
+/// The coded numbers of a tensor, of which every block was decoded once: kCorrupt, with the tensor's name, where one is
+/// damaged. Views `stored`.
+Result<FloatCode> open_stored(const TensorInfo& tensor, std::span<const std::byte> stored);
 /// The numbers of a coded tensor as bytes of its type.
 Result<std::vector<std::byte>> decode_stored(const TensorInfo& tensor, std::span<const std::byte> stored);
 

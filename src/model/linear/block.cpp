@@ -28,7 +28,8 @@ class BlockLinear final : public PackedLinear {
 };
 
 bool accepts(const Checkpoint&, const TensorInfo& tensor) {
-  return tensor.shape.size() == 2 && plan_packing(*tensor.type, tensor.rows(), tensor.columns()).has_value();
+  return tensor.codec.empty() && tensor.shape.size() == 2 &&
+         plan_packing(*tensor.type, tensor.rows(), tensor.columns()).has_value();
 }
 
 Result<std::unique_ptr<Linear>> make(const Checkpoint& checkpoint, const TensorInfo& tensor) {
