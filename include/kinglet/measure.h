@@ -56,8 +56,9 @@ struct Divergence {
 };
 
 struct WindowScore {
-  double nll = 0;           ///< nats a token
-  std::int64_t tokens = 0;  ///< scored
+  double nll = 0;                                        ///< nats a token
+  std::int64_t tokens = 0;                               ///< scored
+  double reference_nll = 0, kl = 0, top1_agreement = 0;  ///< means over the tokens; with a reference
 };
 
 struct Evaluation {

@@ -125,6 +125,10 @@ class Pass {
   }
 };
 
+/// What a pass does to the weights, in the order in which a recipe loses least: first what changes their number, then
+/// what rounds them, then what codes the rounded ones.
+enum class PassStage { kStructure, kRounding, kCoding };
+
 /// Registered by its file in src/compress/passes: `extern const PassDescriptor pass_NAME`.
 struct PassDescriptor {
   std::string_view name;
@@ -136,6 +140,7 @@ struct PassDescriptor {
   Result<void> (*accepts)(const Checkpoint& checkpoint, const PassOptions& options) = nullptr;
   /// kInvalidArgument, with the option's place, for values that contradict each other or name what does not exist.
   Result<std::unique_ptr<Pass>> (*make)(const PassOptions& options) = nullptr;
+  PassStage stage = PassStage::kRounding;
   /// Run before the rounding by a target without a recipe, where it accepts the source.
   bool prepares = false;
 };

@@ -42,6 +42,17 @@ struct LayerError {
   double hidden = 0, weights = 0;
 };
 
+/// What one of several texts says of a model: averages over all of them hide that one has suffered.
+struct TextFigures {
+  std::string name;
+  std::int64_t tokens = 0;  ///< scored; of embedding models lines
+  double perplexity = 0;
+  double kl = 0, top1_agreement = 0;  ///< from and with the first model
+  double cosine_distance = 0;         ///< of embedding models, in place of those
+  double retention =
+      1;  ///< the first model's perplexity by this one's; of embedding models the cosine to its embeddings
+};
+
 struct ModelFigures {
   std::string label;  ///< "source", a file's name
   std::string path, digest, architecture;
@@ -50,11 +61,15 @@ struct ModelFigures {
   std::vector<TypeShare> types;
   std::optional<Evaluation> quality;  ///< of models that generate; the divergence is from the first model
   std::optional<EmbeddingDistance> embedding;
-  Speed decode, prefill;  ///< an embedding model has no decode
+  std::vector<TextFigures> texts;  ///< one for each where there are several
+  Speed decode, prefill;           ///< an embedding model has no decode
   std::uint64_t peak_bytes = 0;
   double load_ms = 0;
   std::vector<LayerError> layers;  ///< empty for the first model, or where the shapes differ
 };
+
+/// The text of which a model has kept least; -1 where there are not several, or where it has kept all of each.
+int worst_text(const ModelFigures& model);
 
 /// One prompt, and what each model went on with (greedy).
 struct AnswerDrift {
@@ -77,7 +92,7 @@ struct Report {
   std::vector<ReportPoint> candidates;  ///< further points of the chart, measured while a recipe was searched
   std::vector<ShrunkTensor> tensors;    ///< of a shrink
   std::string recipe;                   ///< of a shrink
-  std::string text_name, text_digest;
+  std::string text_name, text_digest;   ///< of all texts together
   std::int64_t context = 0, windows = 0;
   std::vector<std::string> commands;
   std::vector<std::string> notes;
@@ -86,11 +101,14 @@ struct Report {
   double foreign_load = 0;  ///< share of the cores that other programs took meanwhile
 };
 
+struct ReportText {
+  std::string name, text;
+};
+
 struct CompareOptions {
-  std::string text;  ///< the text itself; embedding models read its lines
-  std::string text_name;
+  std::vector<ReportText> texts;  ///< the texts themselves, one or more; embedding models read their lines
   std::int64_t context = 512;
-  std::size_t windows = 0;  ///< most windows of the text; 0: all
+  std::size_t windows = 0;  ///< most windows of the texts together; 0: all
   int rounds = 5;           ///< of each speed, the models taking turns; 0: no speeds
   bool answers = true;
   int threads = 0;

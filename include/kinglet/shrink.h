@@ -40,8 +40,10 @@ struct ShrinkPlan {
   std::uint64_t source_bytes = 0;
   std::uint64_t bytes = 0;  ///< of the file, exact
   BitCounts before, after;
-  double predicted_kl = 0;               ///< with plain rounding, by the planner; 0: not known (gptq has less)
+  double predicted_kl = 0;  ///< by the planner for plain rounding (gptq has less), or by earlier results; 0: not known
   double predicted_cosine_distance = 0;  ///< the same for encoders: 1 - cosine to the source's embeddings, of any step
+  int earlier_results = 0;               ///< of the same step and model, which have corrected the prediction
+  double planned_loss = 0;               ///< the prediction before that; 0 where no step's types were chosen
   std::uint64_t memory_bytes = 0;        ///< predicted peak, pages of the source in use included
   double seconds = 0;                    ///< predicted work; 0: not known
   /// Predicted decode speed of source (measured) and result, from the times of matrices of their types on this machine;

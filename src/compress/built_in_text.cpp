@@ -15,6 +15,7 @@ SplitText built_in_text() {
     const SplitText split = split_text(part.text.substr(0, static_cast<std::size_t>(whole * part.share)));
     mix.calibration += split.calibration;
     mix.held_out += split.held_out;
+    if (!split.held_out.empty()) mix.parts.emplace_back(part.name, split.held_out);
   }
   return mix;
 }

@@ -3,11 +3,15 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace kinglet {
 
 struct SplitText {
   std::string calibration, held_out;
+  /// Names and held-out parts of several texts that were split one by one; none: it was one text.
+  std::vector<std::pair<std::string, std::string>> parts = {};
 };
 
 /// Cuts a text into pieces of about 6 kB at ends of lines (or of words); every fifth is held out. A text too short for

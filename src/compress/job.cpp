@@ -9,6 +9,7 @@
 #include "compress/calibration/calibration_text.h"
 #include "compress/held_out.h"
 #include "compress/plan/planner.h"
+#include "compress/plan/results.h"
 #include "compress/planned_checkpoint.h"
 #include "compress/recipe/yaml.h"
 
@@ -25,6 +26,7 @@ struct Step {
   PassContext context;
   PassPlan plan;
   double loss = 0;  ///< predicted by the planner; 0: not known
+  CorrectedLoss corrected;
 };
 
 /// Replaces the step by one with every choice made; what an earlier run chose is read from `work` (null: a dry run).
@@ -56,7 +58,9 @@ Result<std::unique_ptr<Step>> begin_step(const Job& job, Recipe& recipe, std::si
   auto step = std::make_unique<Step>();
   PassContext& context = step->context;
   context = context_of(job, recipe, from, index, work ? work->path() : "");
+  const RecipeStep asked = recipe.steps[index];
   KINGLET_CHECK(choose(job, recipe, recipe.steps[index], index, context, work, limit, step->loss));
+  step->corrected = corrected_loss(context, asked, step->loss);
   context.progress = [](double) {};
   const RecipeStep& said = recipe.steps[index];
   KINGLET_TRY(const PassOptions options, pass_options(said, recipe.place));
@@ -92,7 +96,11 @@ void describe(const Job& job, const Step& step, ShrinkPlan& plan) {
 void add_step(const Job& job, const Step& step, ShrinkPlan& plan) {
   plan.memory_bytes = std::max(plan.memory_bytes, step.plan.memory_bytes);
   plan.seconds += step.plan.seconds;
-  if (step.loss > 0) (is_encoder(*job.source) ? plan.predicted_cosine_distance : plan.predicted_kl) = step.loss;
+  if (step.loss > 0) {
+    (is_encoder(*job.source) ? plan.predicted_cosine_distance : plan.predicted_kl) = step.corrected.loss;
+    plan.earlier_results = step.corrected.results;
+  }
+  plan.planned_loss = step.loss;  // what comes after a planned step would be measured with it
   plan.notes.insert(plan.notes.end(), step.plan.notes.begin(), step.plan.notes.end());
 }
 
@@ -141,6 +149,18 @@ Result<void> run_blocks(const Job& job, Step& step, StepStore& store, const std:
   return {};
 }
 
+/// Rounding with compensation makes up for what a change of the structure has lost; nothing does after it.
+void note_order(const Job& job) {
+  const auto& steps = job.recipe.steps;
+  for (std::size_t i = 1; i < steps.size(); ++i) {
+    const PassDescriptor *before = find_pass(steps[i - 1].pass), *after = find_pass(steps[i].pass);
+    if (!before || !after || after->stage >= before->stage) continue;
+    job.note("step " + std::to_string(i + 1) + " (" + steps[i].pass + ") changes what step " + std::to_string(i) +
+             " (" + steps[i - 1].pass + ") has already " + (before->stage == PassStage::kCoding ? "coded" : "rounded") +
+             "; put it first, so that the rounding can make up for what it loses");
+  }
+}
+
 }  // namespace
 
 PassContext context_of(const Job& job, const Recipe& recipe, const Checkpoint& from, std::size_t index,
@@ -179,7 +199,9 @@ Result<Job> prepare_job(const ShrinkOptions& options) {
     split = split_text(text);
   }
   job.text = std::move(split.calibration);
-  job.held_out = std::move(split.held_out);
+  for (auto& [name, text] : split.parts) job.held_out.push_back({name + " (held out)", std::move(text)});
+  if (split.parts.empty() && !split.held_out.empty())
+    job.held_out.push_back({job.text_name + " (held-out part)", std::move(split.held_out)});
   job.pool = std::make_unique<ThreadPool>(options.threads);
   job.memory = options.memory_bytes;
   if (job.memory == 0) {
@@ -195,6 +217,7 @@ Result<Job> prepare_job(const ShrinkOptions& options) {
   if (job.recipe.steps.empty()) job.recipe.steps = usual_steps(*job.source);
   const bool planned = std::any_of(job.recipe.steps.begin(), job.recipe.steps.end(),
                                    [&](const RecipeStep& step) { return needs_plan(job.recipe, step); });
+  note_order(job);
   if (has_target(job.recipe) && !planned)
     return fail(ErrorCode::kInvalidArgument, "the recipe has a target and names every type itself",
                 "Leave out the targets, or the type of the step that stores matrices.", job.recipe.place);
@@ -204,8 +227,9 @@ Result<Job> prepare_job(const ShrinkOptions& options) {
 std::string job_key(const Job& job) {
   Recipe recipe = job.recipe;
   recipe.text.clear();  // the text counts, not its place
-  return "kinglet shrink 2\nsource " + job.digest + "\ntext " + sha256(job.text + job.held_out).hex() + "\n" +
-         recipe_text(recipe);
+  std::string text = job.text;
+  for (const ReportText& each : job.held_out) text += each.text;
+  return "kinglet shrink 2\nsource " + job.digest + "\ntext " + sha256(text).hex() + "\n" + recipe_text(recipe);
 }
 
 ShrinkPlan empty_plan(const Job& job) {

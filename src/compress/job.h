@@ -8,6 +8,7 @@
 #include "compress/plan/planner.h"
 #include "compress/work_folder.h"
 #include "kinglet/pass.h"
+#include "kinglet/report.h"
 #include "kinglet/shrink.h"
 
 namespace kinglet {
@@ -18,9 +19,9 @@ struct Job {
   const ShrinkOptions& options;
   Recipe recipe;
   std::unique_ptr<Checkpoint> source;
-  std::string digest;    ///< of the source
-  std::string text;      ///< what passes calibrate on
-  std::string held_out;  ///< what results are judged by: other parts of the same text
+  std::string digest;                ///< of the source
+  std::string text;                  ///< what passes calibrate on
+  std::vector<ReportText> held_out;  ///< what results are judged by: other parts of the same texts
   std::string text_name;
   std::unique_ptr<ThreadPool> pool;
   std::uint64_t memory = 0;

@@ -8,6 +8,7 @@
 #include "base/memory_info.h"
 #include "base/try.h"
 #include "compress/job.h"
+#include "compress/plan/results.h"
 #include "compress/report/parts.h"
 #include "compress/targets.h"
 #include "kinglet/report.h"
@@ -50,8 +51,7 @@ Result<bool> make_report(const Job& job, const ShrinkPlan& plan, const std::vect
     return false;
   }
   CompareOptions options;
-  options.text = job.held_out;
-  options.text_name = job.text_name + " (held-out part)";
+  options.texts = job.held_out;
   options.windows = kReportWindows;
   options.threads = job.options.threads;
   options.progress = job.options.progress;
@@ -67,6 +67,12 @@ Result<bool> make_report(const Job& job, const ShrinkPlan& plan, const std::vect
     return false;
   }
   Report& report = *measured;
+  if (const std::size_t last = plan.recipe.steps.size(); plan.planned_loss > 0 && last == job.recipe.steps.size()) {
+    const ModelFigures& figures = report.models[1];
+    const double loss = figures.embedding ? figures.embedding->mean : figures.quality->divergence->mean;
+    keep_result(context_of(job, job.recipe, *job.source, last - 1, ""), job.recipe.steps.back(), plan.planned_loss,
+                loss);
+  }
   report.title = source + " shrunk to " + result;
   report.models[1].path = job.options.output;
   report.tensors = plan.tensors;

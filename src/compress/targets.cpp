@@ -90,7 +90,9 @@ Result<Evaluation> held_out_quality(const Job& job, const std::string& path) {
   KINGLET_TRY(const Subject source, load_subject(job.options.source, 512 + 64, job.options.threads));
   KINGLET_TRY(const Subject result, load_subject(path, 512 + 64, job.options.threads));
   KINGLET_CHECK(check_generates(*source.model));
-  KINGLET_TRY(const auto windows, report_windows(source.model->tokenizer(), job.held_out, 512, kReportWindows));
+  std::vector<std::size_t> text_of;
+  KINGLET_TRY(const auto windows,
+              report_windows(source.model->tokenizer(), job.held_out, 512, kReportWindows, text_of));
   EvaluateOptions how;
   how.worst = 0;
   how.progress = [&](std::uint64_t done, std::uint64_t total) { job.progress("comparing", done, total); };

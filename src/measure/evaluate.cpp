@@ -229,10 +229,16 @@ Result<Evaluation> Evaluator::run() {
 std::vector<WindowScore> Evaluator::by_window() const {
   std::vector<WindowScore> result(windows_.size());
   for (std::size_t i = 0; i < scores_.size(); ++i) {
-    result[places_[i].window].nll += scores_[i].nll;
-    ++result[places_[i].window].tokens;
+    WindowScore& window = result[places_[i].window];
+    window.nll += scores_[i].nll;
+    window.reference_nll += scores_[i].reference_nll;
+    window.kl += scores_[i].kl;
+    window.top1_agreement += reference_ && scores_[i].best == scores_[i].reference_best;
+    ++window.tokens;
   }
-  for (WindowScore& window : result) window.nll /= static_cast<double>(std::max<std::int64_t>(window.tokens, 1));
+  for (WindowScore& window : result)
+    for (double* sum : {&window.nll, &window.reference_nll, &window.kl, &window.top1_agreement})
+      *sum /= static_cast<double>(std::max<std::int64_t>(window.tokens, 1));
   return result;
 }
 

@@ -65,6 +65,35 @@ TEST(Evolution, NeverLeavesTheBudget) {
   EXPECT_GT(children, 20);
 }
 
+TEST(Evolution, ExactPointsAllHaveTheBytesOfTheStart) {
+  // Two sizes of matrices at 2 to 5 bits, all at 3: a small one up can only be paid by a small one down.
+  std::vector<SearchItem> items;
+  for (std::uint64_t i = 0; i < 20; ++i) {
+    const std::uint64_t bit = i % 3 == 0 ? 48 : 128;
+    items.push_back({{2 * bit, 3 * bit, 4 * bit, 5 * bit}});
+  }
+  const SearchState start{.parent = SearchPoint(items.size(), 1)};
+  const std::uint64_t budget = bytes_of(items, start.parent);
+  int points = 0;
+  const auto fitness = [&](const SearchPoint& point, int, int, std::int64_t) -> Result<double> {
+    EXPECT_EQ(bytes_of(items, point), budget);
+    ++points;
+    double sum = 0;
+    for (std::size_t i = 0; i < point.size(); ++i) sum += static_cast<double>(i) / (1 << point[i]);
+    return sum;
+  };
+  const SearchOptions options{
+      .budget = budget, .generations = 60, .offspring = 16, .stages = {{4, 1}, {2, 2}, {1, 3}}, .exact = true};
+  const auto end = evolve(items, start, options, fitness, [](const SearchState&) -> Result<void> { return {}; });
+  ASSERT_TRUE(end);
+  EXPECT_GT(points, 60 * 20);
+  EXPECT_GT(end->accepted, 5);
+  // Later items count more, so they have the higher levels within each size.
+  int early = 0, late = 0;
+  for (std::size_t i = 0; i < 10; ++i) early += end->parent[i], late += end->parent[i + 10];
+  EXPECT_GT(late, early);
+}
+
 TEST(Evolution, GoesOnFromItsJournal) {
   Toy toy;
   const auto fitness = [&](const SearchPoint& point, int, int, std::int64_t) -> Result<double> {

@@ -86,6 +86,25 @@ TEST(Report, TableHasARowForEachModel) {
   EXPECT_NE(table.find("90.0 %"), std::string::npos);
 }
 
+TEST(Report, TheTextThatSufferedMostIsMarked) {
+  Report report = sample();
+  report.models[1].texts = {{.name = "prose", .tokens = 100, .perplexity = 10, .kl = 0.1, .retention = 0.95},
+                            {.name = "<code>", .tokens = 100, .perplexity = 5, .kl = 0.05, .retention = 0.8},
+                            {.name = "chat", .tokens = 100, .perplexity = 7, .kl = 0, .retention = 1}};
+  EXPECT_EQ(worst_text(report.models[1]), 1);
+  const auto texts = nlohmann::json::parse(report_json(report))["models"][1]["texts"];
+  EXPECT_EQ(texts.size(), 3u);
+  EXPECT_EQ(texts[1]["worst"], true);
+  EXPECT_EQ(texts[0]["worst"], false);
+  EXPECT_EQ(texts[1]["retention"], 0.8);
+  const std::string table = report_table(report), page = report_html(report);
+  EXPECT_NE(table.find("0.0 %  worst\n"), std::string::npos) << table;
+  EXPECT_NE(page.find("80.0 % (worst)"), std::string::npos);
+  EXPECT_NE(page.find("&lt;code&gt;"), std::string::npos);
+  for (TextFigures& text : report.models[1].texts) text.retention = 1;
+  EXPECT_EQ(worst_text(report.models[1]), -1);
+}
+
 TEST(Report, OneModelAloneHasAPage) {
   Report report = sample();
   report.models.resize(1);

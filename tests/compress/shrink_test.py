@@ -296,6 +296,54 @@ class Shrink(unittest.TestCase):
                                   0, "--json").stdout)["models"][1]
         self.assertEqual((same["kl_mean"], same["kl_p99"], same["top1_agreement"]), (0, 0, 1))
 
+    def test_the_recipe_of_a_report_makes_the_same_file(self):
+        kinglet("shrink", self.model, "-o", self.out, "--text", self.text, "--to", self.model.stat().st_size // 4, "--recipe",
+                self.recipe("steps: [quantize]\n"))
+        made = self.out.read_bytes()
+        recipe = json.loads((self.here / "out.gguf.report.json").read_text())["recipe"]
+        self.out.unlink()
+        self.shrink("--recipe", self.recipe(recipe))
+        self.assertEqual(self.out.read_bytes(), made)
+        done = self.shrink("--recipe", self.recipe(recipe), "--to", len(made) - 1000, code=2)
+        self.assertIn("more than the target", done.stderr)
+
+    def test_a_measured_result_moves_later_predictions(self):
+        """One result of the same step: the same prediction then is close to it, and one at another size moves towards it."""
+        home = dict(os.environ, KINGLET_HOME=str(self.here / "home"))
+        step = self.recipe("steps: [gptq: {tokens: 512}]\n")  # loses less than the plain rounding that is predicted
+        sizes = [self.model.stat().st_size // 4, self.model.stat().st_size // 5]
+
+        def predicted(size):
+            plan = json.loads(kinglet("shrink", self.model, "--text", self.text, "--to", size, "--recipe", step, "--dry-run",
+                                      "--json", "-o", self.out, env=home).stdout)
+            return plan["predicted_kl"], plan["earlier_results"]
+        before = [predicted(size) for size in sizes]
+        self.assertEqual([each[1] for each in before], [0, 0])
+        kinglet("shrink", self.model, "-o", self.out, "--text", self.text, "--to", sizes[0], "--recipe", step, env=home)
+        measured = json.loads((self.here / "out.gguf.report.json").read_text())["models"][1]["kl_mean"]
+        after = [predicted(size) for size in sizes]
+        self.assertEqual([each[1] for each in after], [1, 1])
+        distance = [abs(math.log(each[0][0] / measured)) for each in (before, after)]
+        self.assertGreater(distance[0], 0.05)  # or there is nothing to correct
+        self.assertLess(distance[1], 0.1 * distance[0])
+        self.assertEqual(after[1][0] < before[1][0], after[0][0] < before[0][0])
+
+    def test_each_of_several_texts_is_reported(self):
+        self.shrink("--type", "q4_0")
+        other = self.here / "other.txt"
+        other.write_text("\n".join(f"{i} + {i * i} = {i + i * i}; if (x > {i}) return f(x - {i});" for i in range(200)))
+        value = json.loads(kinglet("compare", self.model, self.out, self.model, "--text", self.text, "--text", other,
+                                   "--context", 64, "--rounds", 0, "--no-answers", "--windows", 9, "--json").stdout)
+        _, small, same = value["models"]
+        self.assertEqual([each["name"] for each in small["texts"]], [str(self.text), str(other)])
+        worst = min(small["texts"], key=lambda each: each["retention"])
+        self.assertEqual([each["worst"] for each in small["texts"]],
+                         [each is worst and worst["retention"] < 1 for each in small["texts"]])
+        tokens = sum(each["tokens"] for each in small["texts"])
+        self.assertAlmostEqual(sum(each["kl_mean"] * each["tokens"] for each in small["texts"]) / tokens, small["kl_mean"])
+        for each in same["texts"]:
+            self.assertEqual((each["retention"], each["kl_mean"], each["top1_agreement"], each["worst"]), (1, 0, 1, False))
+
     @unittest.skipUnless(FULL, "writes 4 GB and takes minutes")
     def test_seven_billion_parameters_in_four_gib(self):
         source = self.here / "seven.gguf"

@@ -37,8 +37,10 @@ Result<void> run(const Arguments& arguments) {
   }
   CompareOptions options;
   if (!arguments.given("text")) return fail(ErrorCode::kInvalidArgument, "compare needs --text F");
-  options.text_name = arguments.text("text");
-  KINGLET_TRY(options.text, read_file(options.text_name, kMostText));
+  for (const std::string& name : arguments.texts("text")) {
+    KINGLET_TRY(std::string text, read_file(name, kMostText));
+    options.texts.push_back({name, std::move(text)});
+  }
   options.context = arguments.integer("context");
   options.windows = static_cast<std::size_t>(arguments.integer("windows"));
   options.rounds = static_cast<int>(arguments.integer("rounds"));
@@ -54,14 +56,20 @@ Result<void> run(const Arguments& arguments) {
   report.commands.push_back("kinglet compare " + [&] {
     std::string words;
     for (const std::string& argument : arguments.positional()) words += argument + " ";
-    return words + "--text " + options.text_name;
+    for (const ReportText& text : options.texts) words += "--text " + text.name + " ";
+    words.pop_back();
+    return words;
   }());
   if (arguments.given("html")) KINGLET_CHECK(write_page(report, arguments.text("html")));
   return print(arguments.flag("json") ? report_json(report) : report_table(report));
 }
 
 constexpr OptionSpec kOptions[] = {
-    {.name = "text", .kind = OptionKind::kFile, .value_name = "F", .help = "The text that the models read (UTF-8)"},
+    {.name = "text",
+     .kind = OptionKind::kFile,
+     .value_name = "F",
+     .help = "The text that the models read (UTF-8); several, each with its own --text, are also reported one by one",
+     .repeatable = true},
     {.name = "html", .kind = OptionKind::kFile, .value_name = "OUT.html", .help = "Also write the report as one page"},
     {.name = "context",
      .kind = OptionKind::kInteger,
@@ -73,7 +81,7 @@ constexpr OptionSpec kOptions[] = {
     {.name = "windows",
      .kind = OptionKind::kInteger,
      .value_name = "N",
-     .help = "Most windows of the text, spread over it; 0: all",
+     .help = "Most windows of the texts together, spread over them; 0: all",
      .fallback = "0",
      .min = 0,
      .max = 1 << 20},
@@ -91,6 +99,7 @@ constexpr std::span<const OptionSpec> kOptionSets[] = {kOptions};
 constexpr std::string_view kExamples[] = {
     "kinglet compare original.gguf small.gguf --text book.txt --html report.html",
     "kinglet compare original.gguf a.gguf b.gguf c.gguf --text book.txt --json",
+    "kinglet compare original.gguf small.gguf --text book.txt --text program.py --text chat.txt",
 };
 
 }  // namespace

@@ -72,6 +72,7 @@ Json plan_json(const ShrinkPlan& plan) {
       {"predicted_kl", plan.predicted_kl > 0 ? Json(plan.predicted_kl) : Json(nullptr)},
       {"predicted_cosine_distance",
        plan.predicted_cosine_distance > 0 ? Json(plan.predicted_cosine_distance) : Json(nullptr)},
+      {"earlier_results", plan.earlier_results},
       {"memory_bytes", plan.memory_bytes},
       {"source_tokens_per_second", plan.tokens_per_second > 0 ? Json(plan.source_tokens_per_second) : Json(nullptr)},
       {"tokens_per_second", plan.tokens_per_second > 0 ? Json(plan.tokens_per_second) : Json(nullptr)},
@@ -95,13 +96,19 @@ std::string plan_text(const ShrinkPlan& plan) {
                 static_cast<unsigned long long>(plan.bytes), plan.after.bits_per_weight,
                 plan.after.layer_bits_per_weight);
   text += line;
+  const std::string earlier =
+      plan.earlier_results > 0 ? " (by " + std::to_string(plan.earlier_results) + " earlier results)" : "";
   if (plan.predicted_kl > 0) {
-    std::snprintf(line, sizeof line, "expected KL with plain rounding: about %.3f (gptq: usually less than half)\n",
-                  plan.predicted_kl);
+    if (earlier.empty())
+      std::snprintf(line, sizeof line, "expected KL with plain rounding: about %.3f (gptq: usually less than half)\n",
+                    plan.predicted_kl);
+    else
+      std::snprintf(line, sizeof line, "expected KL: about %.3f%s\n", plan.predicted_kl, earlier.c_str());
     text += line;
   }
   if (plan.predicted_cosine_distance > 0) {
-    std::snprintf(line, sizeof line, "expected 1 - cosine of embeddings: about %.4f\n", plan.predicted_cosine_distance);
+    std::snprintf(line, sizeof line, "expected 1 - cosine of embeddings: about %.4f%s\n",
+                  plan.predicted_cosine_distance, earlier.c_str());
     text += line;
   }
   if (plan.tokens_per_second > 0) {

@@ -225,6 +225,7 @@ extern const PassDescriptor pass_fold = {
     .options = kOptions,
     .accepts = accepts,
     .make = make,
+    .stage = PassStage::kStructure,
 };
 
 }  // namespace kinglet

@@ -54,10 +54,16 @@ constexpr PassOption kOptions[] = {
     {.name = "search",
      .kind = PassOptionKind::kInteger,
      .value_name = "N",
-     .help = "Where the types are chosen for a target: generations of an evolutionary search over them",
+     .help =
+         "Generations of an evolutionary search over types, from what was planned for a target, or from `type` at its "
+         "bytes",
      .fallback = "0",
      .min = 0,
      .max = 100000},
+    {.name = "among",
+     .kind = PassOptionKind::kList,
+     .value_name = "T, …",
+     .help = "What the search may choose from; without it each matrix's type and its neighbours"},
 };
 
 constexpr std::uint64_t kMostRowBytes = 1 << 30;

@@ -81,6 +81,7 @@ extern const PassDescriptor pass_lossless = {
     .applicability = "bf16 and f16 matrices, and f32 that holds bf16 values; others stay as they are",
     .options = {},
     .make = make,
+    .stage = PassStage::kCoding,
 };
 
 }  // namespace kinglet

@@ -309,6 +309,7 @@ extern const PassDescriptor pass_lowrank = {
     .applicability = "models that Kinglet runs, encoders too; worth it where the spectra fall: few matrices of LLMs",
     .options = kOptions,
     .make = make,
+    .stage = PassStage::kStructure,
 };
 
 }  // namespace kinglet

@@ -185,6 +185,7 @@ extern const PassDescriptor pass_row_groups = {
     .options = kOptions,
     .accepts = accepts,
     .make = make,
+    .stage = PassStage::kStructure,
     .prepares = true,
 };
 

@@ -371,6 +371,7 @@ extern const PassDescriptor pass_tensor_train = {
     .applicability = "models whose layers have large matrices; profile measured: models that Kinglet runs",
     .options = kOptions,
     .make = make,
+    .stage = PassStage::kStructure,
 };
 
 }  // namespace kinglet

@@ -7,6 +7,7 @@
 
 #include "base/try.h"
 #include "compress/search/type_search.h"
+#include "compress/workbench.h"
 #include "kinglet/convert.h"
 
 namespace kinglet {
@@ -63,33 +64,119 @@ RecipeStep with_types(const RecipeStep& step, std::span<const TensorChoices> ten
   return result;
 }
 
-void keep_own_patterns(const RecipeStep& step, std::vector<TensorChoices>& tensors) {
+/// A step whose types are all chosen: run again, it searches no more.
+RecipeStep without_search(const RecipeStep& step) {
+  RecipeStep result = step;
+  result.options.keys.clear();
+  result.options.items.clear();
+  for (std::size_t i = 0; i < step.options.keys.size(); ++i)
+    if (step.options.keys[i] != "search" && step.options.keys[i] != "among")
+      result.options.set(step.options.keys[i], step.options.items[i]);
+  return result;
+}
+
+bool is_named(const RecipeStep& step, std::string_view tensor) {
   const RecipeNode* own = step.options.find("tensors");
-  if (!own) return;
-  std::erase_if(tensors, [&](const TensorChoices& tensor) {
-    return std::any_of(own->keys.begin(), own->keys.end(),
-                       [&](const std::string& pattern) { return matches_pattern(pattern, tensor.name); });
-  });
+  return own && std::any_of(own->keys.begin(), own->keys.end(),
+                            [&](const std::string& pattern) { return matches_pattern(pattern, tensor); });
+}
+
+void keep_own_patterns(const RecipeStep& step, std::vector<TensorChoices>& tensors) {
+  std::erase_if(tensors, [&](const TensorChoices& tensor) { return is_named(step, tensor.name); });
+}
+
+std::int64_t generations_of(const RecipeStep& step) {
+  const RecipeNode* search = step.options.find("search");
+  return search ? std::strtoll(search->text.c_str(), nullptr, 10) : 0;
+}
+
+/// What a search begins with: the choices, the one that each has, and their bytes.
+struct SearchStart {
+  std::vector<TensorChoices> tensors;
+  std::vector<std::size_t> chosen;
+  std::uint64_t budget = 0;
+};
+
+/// The step's own patterns are rounded in the search, too, or it would judge with the source's matrices there.
+void add_fixed(const Checkpoint& source, const RecipeStep& step, const Sizes& sizes, SearchStart& start) {
+  for (const TensorInfo& info : sizes.infos) {
+    const TensorInfo* from = source.find(info.name);
+    const bool multiplies =
+        is_layer_matrix(info.name) || info.name == "token_embd.weight" || info.name == "output.weight";
+    if (!multiplies || !is_named(step, info.name) || info.type->form.bits == 0 || !from || from->type == info.type)
+      continue;
+    start.tensors.push_back({info.name, info.elements(), {{info.type, info.bytes, 0}}});
+    start.chosen.push_back(0);
+    start.budget += info.bytes;
+  }
 }
 
 /// The step improved by a search over types, where it asks for one.
-Result<RecipeStep> searched(PassContext& context, const Recipe& recipe, const RecipeStep& step,
-                            const std::vector<TensorChoices>& tensors, const std::vector<std::size_t>& chosen,
-                            std::uint64_t budget, RecipeStep planned) {
-  if (!step.options.find("search")) return planned;
-  KINGLET_TRY(const PassOptions options, pass_options(step, recipe.place));
-  const auto generations = static_cast<int>(options.integer("search"));
-  if (generations == 0) return planned;
+Result<RecipeStep> searched(PassContext& context, const Recipe& recipe, const RecipeStep& step, SearchStart start,
+                            RecipeStep planned) {
+  KINGLET_TRY(const PassOptions given, pass_options(step, recipe.place));
+  if (generations_of(step) == 0) return planned;
+  KINGLET_TRY(const Sizes before, sizes_of(context, recipe, planned));
+  add_fixed(*context.source, step, before, start);
+  TypeSearchOptions options{.generations = static_cast<int>(given.integer("search")),
+                            .exact = step.options.find("type") != nullptr};
+  if (const RecipeNode* among = given.node("among"))
+    for (const RecipeNode& each : among->items) {
+      const BlockType* type = find_block_type(each.text);
+      if (!type || !type->encode)
+        return fail(ErrorCode::kInvalidArgument, "there is no type '" + each.text + "' to write", "",
+                    given.place("among"));
+      options.types.emplace_back(type->name);
+    }
   TypeSearchReport report;
-  KINGLET_TRY(const auto found, search_types(context, tensors, chosen, budget, {.generations = generations}, &report));
+  KINGLET_TRY(const auto found, search_types(context, start.tensors, start.chosen, start.budget, options, &report));
   char line[160];
   std::snprintf(line, sizeof line, "search over types: KL on calibration text %.4f -> %.4f, %d of %d generations moved",
-                report.start_kl, report.end_kl, report.accepted, generations);
+                report.start_kl, report.end_kl, report.accepted, options.generations);
   if (context.note) context.note(line);
-  RecipeStep better = with_types(step, tensors, found);
+  RecipeStep better = with_types(step, start.tensors, found);
   KINGLET_TRY(const Sizes sizes, sizes_of(context, recipe, better));
   // Other types may need a longer header.
-  return report.end_kl < report.start_kl && excess(recipe, sizes) <= 0 ? better : planned;
+  return without_search(report.end_kl < report.start_kl && excess(recipe, sizes) <= 0 ? better : planned);
+}
+
+/// One type for all as the start of a search at the same bytes.
+Result<PlannedStep> search_from_type(PassContext& context, const Recipe& recipe, const RecipeStep& step) {
+  KINGLET_TRY(const Sizes sizes, sizes_of(context, recipe, step));
+  if (const std::int64_t over = excess(recipe, sizes); over > 0)
+    return fail(
+        ErrorCode::kInvalidArgument,
+        "the search starts at the step's own type, which is " + std::to_string(over) + " bytes above the target",
+        "Leave the type to the planner.", recipe.place);
+  SearchStart start;
+  KINGLET_TRY(start.tensors, list_choices(context, {.compensated = true}));
+  keep_own_patterns(step, start.tensors);
+  PlannedStep done;
+  for (TensorChoices& tensor : start.tensors) {
+    const auto info = std::find_if(sizes.infos.begin(), sizes.infos.end(),
+                                   [&](const TensorInfo& each) { return each.name == tensor.name; });
+    auto choice = std::find_if(tensor.choices.begin(), tensor.choices.end(),
+                               [&](const Choice& each) { return each.type == info->type; });
+    if (choice == tensor.choices.end()) {  // larger than the source's own
+      tensor.choices = {{info->type, info->bytes, 0}};
+      choice = tensor.choices.begin();
+    }
+    start.chosen.push_back(static_cast<std::size_t>(choice - tensor.choices.begin()));
+    start.budget += choice->bytes;
+    done.loss += choice->loss;
+  }
+  KINGLET_TRY(done.step, searched(context, recipe, step, start, with_types(step, start.tensors, start.chosen)));
+  return done;
+}
+
+/// A step that names the types of all matrices, as the recipe of an earlier run does.
+Result<PlannedStep> as_named(PassContext& context, const Recipe& recipe, const RecipeStep& step) {
+  KINGLET_TRY(const Sizes sizes, sizes_of(context, recipe, step));
+  if (const std::int64_t over = excess(recipe, sizes); over > 0)
+    return fail(ErrorCode::kInvalidArgument,
+                "the types that the step names give " + std::to_string(over) + " bytes more than the target", "",
+                recipe.place);
+  return PlannedStep{.step = step};
 }
 
 /// The choices with a cost in place of their bytes: a share of the time limit and a share of the budget of bytes, in
@@ -137,7 +224,7 @@ Result<PlannedStep> plan_for_time(PassContext& context, const Recipe& recipe, co
       double loss = 0;
       for (std::size_t t = 0; t < costs.size(); ++t) loss += costs[t].choices[(*chosen)[t]].loss;
       if (!found || loss < best.loss) {
-        KINGLET_TRY(best.step, searched(context, recipe, step, costs, *chosen, budget, std::move(planned)));
+        KINGLET_TRY(best.step, searched(context, recipe, step, {costs, *chosen, budget}, std::move(planned)));
         best.loss = loss;
       }
       found = true;
@@ -194,13 +281,16 @@ bool needs_plan(const Recipe& recipe, const RecipeStep& step) {
     return std::any_of(pass->options.begin(), pass->options.end(),
                        [&](const PassOption& option) { return option.name == name; });
   };
-  return has_target(recipe) && pass && takes("type") && takes("tensors") && !step.options.find("type");
+  if (!pass || !takes("type") || !takes("tensors")) return false;
+  return step.options.find("type") ? takes("search") && generations_of(step) > 0 : has_target(recipe);
 }
 
 Result<PlannedStep> plan_step(PassContext& context, const Recipe& recipe, const RecipeStep& step,
                               const TimeLimit* limit) {
+  if (step.options.find("type")) return search_from_type(context, recipe, step);
   KINGLET_TRY(auto tensors, list_choices(context, {.compensated = step.pass == "gptq"}));
   keep_own_patterns(step, tensors);
+  if (tensors.empty() && step.options.find("tensors")) return as_named(context, recipe, step);
   if (tensors.empty()) return fail(ErrorCode::kInvalidArgument, "this model has no matrix whose type could be chosen");
   std::vector<std::size_t> smallest(tensors.size(), 0);
   const RecipeStep least = with_types(step, tensors, smallest);
@@ -226,7 +316,7 @@ Result<PlannedStep> plan_step(PassContext& context, const Recipe& recipe, const 
     if (still <= 0) {
       PlannedStep done;
       for (std::size_t t = 0; t < tensors.size(); ++t) done.loss += tensors[t].choices[chosen[t]].loss;
-      KINGLET_TRY(done.step, searched(context, recipe, step, tensors, chosen, budget, std::move(planned)));
+      KINGLET_TRY(done.step, searched(context, recipe, step, {tensors, chosen, budget}, std::move(planned)));
       return done;
     }
     budget -= std::min(budget, static_cast<std::uint64_t>(still));

@@ -16,7 +16,7 @@ std::vector<RecipeStep> usual_steps(const Checkpoint& source);
 RecipeStep plain_step(const RecipeStep& step);
 
 /// Whether the planner has to choose the types of this step: a step that stores matrices in types
-/// and names none for all, in a recipe with a target.
+/// and names none for all, in a recipe with a target; or names one and searches from there.
 bool needs_plan(const Recipe& recipe, const RecipeStep& step);
 
 /// A step with its choices made.

@@ -61,19 +61,26 @@ class Comparison {
   int prefill_tokens() const { return static_cast<int>(std::min<std::int64_t>(kBenchPrefillTokens, options_.context)); }
 
   Result<void> prepare_text() {
-    report_.text_name = options_.text_name;
-    report_.text_digest = sha256(options_.text).hex();
+    std::string all;
+    for (const ReportText& text : options_.texts) {
+      report_.text_name += (report_.text_name.empty() ? "" : ", ") + text.name;
+      all += text.text;
+    }
+    report_.text_digest = sha256(all).hex();
     report_.context = options_.context;
     if (!generates()) {
-      lines_ = embedding_lines(options_.text);
-      if (lines_.empty())
-        return fail(ErrorCode::kInvalidArgument, "the text has no line of 20 bytes or more to embed", "",
-                    options_.text_name);
+      for (const ReportText& text : options_.texts) {
+        const auto lines = embedding_lines(text.text);
+        if (lines.empty())
+          return fail(ErrorCode::kInvalidArgument, "the text has no line of 20 bytes or more to embed", "", text.name);
+        lines_.insert(lines_.end(), lines.begin(), lines.end());
+        ends_.push_back(lines_.size());
+      }
       KINGLET_TRY(vectors_, embed_lines(reference_, lines_));
       return {};
     }
-    KINGLET_TRY(windows_,
-                report_windows(reference_.model->tokenizer(), options_.text, options_.context, options_.windows));
+    KINGLET_TRY(windows_, report_windows(reference_.model->tokenizer(), options_.texts, options_.context,
+                                         options_.windows, text_of_));
     report_.windows = static_cast<std::int64_t>(windows_.size());
     return {};
   }
@@ -121,6 +128,7 @@ class Comparison {
       KINGLET_TRY(figures.quality,
                   evaluate_windows(*subject.engine, reference_.engine.get(), "comparing " + figures.label));
       set_reference_quality(*figures.quality);
+      if (options_.texts.size() > 1) figures.texts = text_figures(options_.texts, text_of_, figures.quality->windows);
       if (options_.answers) KINGLET_CHECK(answer(i, subject));
     } else {
       KINGLET_TRY(const auto vectors, embed_lines(subject, lines_));
@@ -128,9 +136,25 @@ class Comparison {
         return fail(ErrorCode::kInvalidArgument, "the embeddings have different lengths", "", models_[i].second);
       figures.embedding = embedding_distance(vectors, vectors_);
       report_.models[0].embedding = EmbeddingDistance{.texts = static_cast<int>(vectors_.size())};
+      if (options_.texts.size() > 1) figures.texts = by_lines(vectors);
     }
     KINGLET_CHECK(layer_errors(i, subject));
     return take_turns(subject, figures);
+  }
+
+  /// An embedding model's distance on the lines of each text.
+  std::vector<TextFigures> by_lines(std::span<const std::vector<float>> vectors) const {
+    std::vector<TextFigures> figures;
+    for (std::size_t i = 0, begin = 0; i < ends_.size(); begin = ends_[i++]) {
+      const std::size_t count = ends_[i] - begin;
+      const double distance =
+          embedding_distance(vectors.subspan(begin, count), std::span(vectors_).subspan(begin, count)).mean;
+      figures.push_back({.name = options_.texts[i].name,
+                         .tokens = static_cast<std::int64_t>(count),
+                         .cosine_distance = distance,
+                         .retention = 1 - distance});
+    }
+    return figures;
   }
 
   Result<void> answer(std::size_t i, const Subject& subject) {
@@ -207,8 +231,10 @@ class Comparison {
   ForeignLoad load_;
   Subject reference_;
   std::vector<TextWindow> windows_;
+  std::vector<std::size_t> text_of_;  ///< each window's text
   std::vector<Answer> answers_;
   std::vector<std::string> lines_;
+  std::vector<std::size_t> ends_;  ///< of each text's lines
   std::vector<std::vector<float>> vectors_;
 };
 
@@ -223,6 +249,7 @@ double Speed::high() const { return runs.empty() ? 0 : *std::max_element(runs.be
 
 Result<Report> compare_models(const std::vector<NamedModel>& models, const CompareOptions& options) {
   if (models.empty()) return fail(ErrorCode::kInvalidArgument, "no model is named");
+  if (options.texts.empty()) return fail(ErrorCode::kInvalidArgument, "no text is named");
   return Comparison(models, options).run();
 }
 

@@ -134,6 +134,36 @@ std::string figures_section(const Report& report) {
   return out;
 }
 
+/// A row for each text of each model.
+std::string texts_section(const Report& report) {
+  const bool embeds = report.models[0].embedding.has_value();
+  std::string rows;
+  for (const ModelFigures& model : report.models) {
+    const int worst = worst_text(model);
+    for (std::size_t i = 0; i < model.texts.size(); ++i) {
+      const TextFigures& text = model.texts[i];
+      const bool marked = static_cast<int>(i) == worst;
+      rows += "<tr><th class=\"text\">" + html(i == 0 ? model.label : "") + "</th><td class=\"text\">" +
+              html(text.name) + "</td><td>" + (marked ? "<strong class=\"bad\">" : "") +
+              number("%.1f %%", 100 * text.retention) + (marked ? " (worst)</strong>" : "") + "</td><td>";
+      if (embeds)
+        rows += short_number(text.cosine_distance);
+      else
+        rows += number("%.2f", text.perplexity) + "</td><td>" + short_number(text.kl) + "</td><td>" +
+                number("%.1f %%", 100 * text.top1_agreement);
+      rows += "</td></tr>\n";
+    }
+  }
+  if (rows.empty()) return "";
+  return "<h2>Text by text</h2>\n<p class=\"soft\">What is kept of each: " +
+         std::string(embeds ? "the cosine to the first model's embeddings."
+                            : "the first model's perplexity as a share of this one's.") +
+         " A mean over all texts hides one that has suffered.</p>\n<div class=\"scroll\"><table>\n<thead><tr>"
+         "<th>model</th><th class=\"text\">text</th><th>kept</th>" +
+         (embeds ? "<th>1 - cosine</th>" : "<th>perplexity</th><th>KL</th><th>same<br>best token</th>") +
+         "</tr></thead>\n<tbody>\n" + rows + "</tbody></table></div>\n";
+}
+
 std::string chart_section(const Report& report) {
   const std::string chart = size_chart(report);
   if (chart.empty()) return "";
@@ -290,8 +320,9 @@ std::string report_html(const Report& report) {
       html(report.title) + "</title>\n<style>" + std::string(kReportStyle) + "</style>\n</head>\n<body>\n<main>\n<h1>" +
       html(report.title) + "</h1>\n";
   if (report.models.empty()) return out + "</main>\n</body>\n</html>\n";
-  out += headline(report) + figures_section(report) + chart_section(report) + answers_section(report) +
-         worst_section(report) + layers_section(report) + types_section(report) + method_section(report);
+  out += headline(report) + figures_section(report) + texts_section(report) + chart_section(report) +
+         answers_section(report) + worst_section(report) + layers_section(report) + types_section(report) +
+         method_section(report);
   return out + "</main>\n</body>\n</html>\n";
 }
 

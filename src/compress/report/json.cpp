@@ -39,6 +39,25 @@ void add_quality(const ModelFigures& model, Json& value) {
                                 {"texts", model.embedding->texts}};
 }
 
+Json texts_json(const ModelFigures& model) {
+  const int worst = worst_text(model);
+  Json texts = Json::array();
+  for (std::size_t i = 0; i < model.texts.size(); ++i) {
+    const TextFigures& text = model.texts[i];
+    Json value = {{"name", text.name}, {"tokens", text.tokens}, {"retention", text.retention}};
+    if (model.embedding) {
+      value["cosine_distance"] = text.cosine_distance;
+    } else {
+      value["perplexity"] = text.perplexity;
+      value["kl_mean"] = text.kl;
+      value["top1_agreement"] = text.top1_agreement;
+    }
+    value["worst"] = static_cast<int>(i) == worst;
+    texts.push_back(std::move(value));
+  }
+  return texts;
+}
+
 Json model_json(const ModelFigures& model) {
   Json value = {{"label", model.label},
                 {"path", model.path},
@@ -55,6 +74,7 @@ Json model_json(const ModelFigures& model) {
   value["prefill"] = speed_json(model.prefill);
   value["peak_bytes"] = model.peak_bytes;
   value["load_ms"] = model.load_ms;
+  if (!model.texts.empty()) value["texts"] = texts_json(model);
   Json types = Json::array();
   for (const TypeShare& share : model.types)
     types.push_back(

@@ -219,8 +219,8 @@ Result<std::vector<std::vector<float>>> embed_lines(const Subject& subject, cons
   return all;
 }
 
-EmbeddingDistance embedding_distance(const std::vector<std::vector<float>>& model,
-                                     const std::vector<std::vector<float>>& reference) {
+EmbeddingDistance embedding_distance(std::span<const std::vector<float>> model,
+                                     std::span<const std::vector<float>> reference) {
   std::vector<double> distances;
   EmbeddingDistance result;
   for (std::size_t i = 0; i < model.size(); ++i) {

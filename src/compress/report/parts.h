@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,11 @@ constexpr std::size_t kReportWindows = 24;  ///< the standard error of a mean di
 /// Windows of the text, at most `most` (0: all), spread over it.
 Result<std::vector<TextWindow>> report_windows(const Tokenizer& tokenizer, std::string_view text, std::int64_t context,
                                                std::size_t most);
+
+/// The same of several texts, spread over all of them, one or more of each; `text_of` gets the text of each window.
+Result<std::vector<TextWindow>> report_windows(const Tokenizer& tokenizer, std::span<const ReportText> texts,
+                                               std::int64_t context, std::size_t most,
+                                               std::vector<std::size_t>& text_of);
 
 /// Bytes, bits, types and digest: what the file says.
 Result<ModelFigures> file_figures(const NamedModel& model);
@@ -48,7 +54,11 @@ Result<std::vector<double>> answer_drift(const Subject& subject, const Subject& 
 /// The lines of the text that an embedding model reads.
 std::vector<std::string> embedding_lines(std::string_view text);
 Result<std::vector<std::vector<float>>> embed_lines(const Subject& subject, const std::vector<std::string>& lines);
-EmbeddingDistance embedding_distance(const std::vector<std::vector<float>>& model,
-                                     const std::vector<std::vector<float>>& reference);
+EmbeddingDistance embedding_distance(std::span<const std::vector<float>> model,
+                                     std::span<const std::vector<float>> reference);
+
+/// One for each text, from the windows of each: `text_of` says which.
+std::vector<TextFigures> text_figures(std::span<const ReportText> texts, std::span<const std::size_t> text_of,
+                                      std::span<const WindowScore> windows);
 
 }  // namespace kinglet

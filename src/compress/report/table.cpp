@@ -31,6 +31,39 @@ std::vector<std::string> row_of(const ModelFigures& model) {
   return cells;
 }
 
+/// A row for each text of each model, the one that suffered most marked.
+void add_texts(const ModelFigures& model, std::vector<std::vector<std::string>>& rows) {
+  const int worst = worst_text(model);
+  for (std::size_t i = 0; i < model.texts.size(); ++i) {
+    const TextFigures& text = model.texts[i];
+    std::vector<std::string> cells = {model.label, text.name, number("%.1f %%", 100 * text.retention)};
+    if (model.embedding) {
+      cells.push_back(short_number(text.cosine_distance));
+    } else {
+      cells.push_back(number("%.2f", text.perplexity));
+      cells.push_back(short_number(text.kl));
+      cells.push_back(number("%.1f %%", 100 * text.top1_agreement));
+    }
+    cells.emplace_back(static_cast<int>(i) == worst ? "worst" : "");
+    rows.push_back(std::move(cells));
+  }
+}
+
+/// In columns; the first `left` of them begin at their left.
+std::string aligned(const std::vector<std::vector<std::string>>& rows, std::size_t left) {
+  std::vector<std::size_t> widths(rows[0].size());
+  for (const auto& row : rows)
+    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  std::string text;
+  for (const auto& row : rows) {
+    std::string line;
+    for (std::size_t i = 0; i < row.size(); ++i) line += (i ? "  " : "") + padded(row[i], widths[i], i < left);
+    line.erase(line.find_last_not_of(' ') + 1);
+    text += line + "\n";
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string report_table(const Report& report) {
@@ -42,15 +75,14 @@ std::string report_table(const Report& report) {
     rows.push_back(
         {"model", "file", "bits/w", "perplexity", "KL", "KL p99", "same best", "decode/s", "prefill/s", "memory"});
   for (const ModelFigures& model : report.models) rows.push_back(row_of(model));
-  std::vector<std::size_t> widths(rows[0].size());
-  for (const auto& row : rows)
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  std::string text;
-  for (const auto& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) text += (i ? "  " : "") + padded(row[i], widths[i], i == 0);
-    text += "\n";
-  }
-  return text;
+  std::string text = aligned(rows, 1);
+  std::vector<std::vector<std::string>> texts;
+  if (embeds)
+    texts.push_back({"model", "text", "kept", "1-cosine", ""});
+  else
+    texts.push_back({"model", "text", "kept", "perplexity", "KL", "same best", ""});
+  for (const ModelFigures& model : report.models) add_texts(model, texts);
+  return texts.size() > 1 ? text + "\n" + aligned(texts, 2) : text;
 }
 
 }  // namespace kinglet

@@ -34,7 +34,8 @@ std::uint64_t mix(std::uint64_t seed, std::uint64_t a, std::uint64_t b) {
 }
 
 /// One item up, others down until the budget is kept. False where that takes too much.
-bool switch_levels(std::span<const SearchItem> items, SearchPoint& point, std::uint64_t budget, Random& random) {
+bool switch_levels(std::span<const SearchItem> items, SearchPoint& point, std::uint64_t budget, Random& random,
+                   bool exact) {
   std::vector<std::size_t> can_rise, can_fall;
   for (std::size_t i = 0; i < items.size(); ++i) {
     if (point[i] + 1 < static_cast<int>(items[i].bytes.size())) can_rise.push_back(i);
@@ -45,15 +46,18 @@ bool switch_levels(std::span<const SearchItem> items, SearchPoint& point, std::u
   const std::uint64_t added = items[up].bytes[level + 1] - items[up].bytes[level];
   ++point[up];
   std::uint64_t freed = 0, total = bytes_of(items, point);
-  for (int changes = 1; total > budget; ++changes) {
+  const auto saved = [&](std::size_t i) {
+    const auto at = static_cast<std::size_t>(point[i]);
+    return items[i].bytes[at] - items[i].bytes[at - 1];
+  };
+  for (int changes = 1; exact ? freed == 0 : total > budget; ++changes) {
     if (changes >= kMostChanges) return false;
     can_fall.clear();
     for (std::size_t i = 0; i < items.size(); ++i)
-      if (i != up && point[i] > 0) can_fall.push_back(i);
+      if (i != up && point[i] > 0 && (!exact || saved(i) == added)) can_fall.push_back(i);
     if (can_fall.empty()) return false;
     const std::size_t down = can_fall[random.below(can_fall.size())];
-    const auto at = static_cast<std::size_t>(point[down]);
-    const std::uint64_t less = items[down].bytes[at] - items[down].bytes[at - 1];
+    const std::uint64_t less = saved(down);
     --point[down];
     freed += less;
     total -= less;
@@ -71,12 +75,12 @@ std::uint64_t bytes_of(std::span<const SearchItem> items, const SearchPoint& poi
 }
 
 SearchPoint mutate(std::span<const SearchItem> items, const SearchPoint& parent, std::uint64_t budget,
-                   std::uint64_t random_seed) {
+                   std::uint64_t random_seed, bool exact) {
   Random random(random_seed);
   SearchPoint child = parent;
   const std::size_t switches = 1 + std::min(random.below(3), random.below(3));
   for (std::size_t i = 0; i < switches; ++i) {
-    if (!switch_levels(items, child, budget, random)) return {};
+    if (!switch_levels(items, child, budget, random, exact)) return {};
   }
   return child == parent ? SearchPoint{} : child;
 }
@@ -95,7 +99,8 @@ Result<SearchState> evolve(std::span<const SearchItem> items, SearchState state,
     for (std::uint64_t attempt = 0; attempt < 64u * static_cast<std::uint64_t>(options.offspring) &&
                                     points.size() < static_cast<std::size_t>(options.offspring);
          ++attempt) {
-      SearchPoint child = mutate(items, state.parent, options.budget, mix(options.seed, generation, attempt));
+      SearchPoint child =
+          mutate(items, state.parent, options.budget, mix(options.seed, generation, attempt), options.exact);
       if (!child.empty() && seen.insert(child).second) points.push_back(std::move(child));
     }
     if (points.empty()) break;  // nowhere to go

@@ -29,6 +29,9 @@ struct SearchOptions {
   int generations = 60, offspring = 16;
   std::vector<SearchStage> stages;  ///< the last has one survivor
   std::uint64_t seed = 1;
+  /// Each rise is paid by one fall of the same bytes, so that every point has those of the start: items of one size
+  /// trade with each other.
+  bool exact = false;
 };
 
 struct SearchState {
@@ -45,9 +48,10 @@ using SearchFitness =
 std::uint64_t bytes_of(std::span<const SearchItem> items, const SearchPoint& point);
 
 /// A child: one to three times (as min(U{1..3}, U{1..3})) some item goes a level up and others down until the budget is
-/// kept. Empty where none was found: too many changes, less than 80 % of the freed bytes used, or equal to the parent.
+/// kept, or, where it is `exact`, one other of the same step. Empty where none was found: too many changes, less than
+/// 80 % of the freed bytes used, or equal to the parent.
 SearchPoint mutate(std::span<const SearchItem> items, const SearchPoint& parent, std::uint64_t budget,
-                   std::uint64_t random_seed);
+                   std::uint64_t random_seed, bool exact = false);
 
 /// Goes on from `state`; `journal` sees it after each generation (a failure ends the search). Deterministic: each
 /// generation's random numbers come from seed and generation alone. kInvalidArgument where the start is above budget.

@@ -29,6 +29,17 @@ struct Levels {
   int start = 0;
 };
 
+/// The choices of these types, and the chosen one.
+Levels levels_among(const TensorChoices& tensor, std::size_t chosen, const std::vector<std::string>& types) {
+  Levels levels;
+  for (std::size_t i = 0; i < tensor.choices.size(); ++i) {
+    if (i == chosen) levels.start = static_cast<int>(levels.choices.size());
+    if (i == chosen || std::find(types.begin(), types.end(), tensor.choices[i].type->name) != types.end())
+      levels.choices.push_back(i);
+  }
+  return levels;
+}
+
 /// The chosen type with the next smaller and the next larger that lose less the more bytes they have.
 Levels levels_of(const TensorChoices& tensor, std::size_t chosen) {
   Levels levels;
@@ -129,7 +140,8 @@ std::vector<std::size_t> TypeSearch::choices(const SearchPoint& point) const {
 Result<void> TypeSearch::prepare(const std::vector<std::size_t>& chosen, const TypeSearchOptions& options) {
   std::uint64_t bytes = 0;
   for (std::size_t t = 0; t < tensors_.size(); ++t) {
-    levels_.push_back(levels_of(tensors_[t], chosen[t]));
+    levels_.push_back(options.types.empty() ? levels_of(tensors_[t], chosen[t])
+                                            : levels_among(tensors_[t], chosen[t], options.types));
     for (std::size_t choice : levels_.back().choices) bytes += tensors_[t].choices[choice].bytes;
   }
   if (bytes + 2 * context_.source->file_bytes() > context_.memory_bytes) {
@@ -302,9 +314,10 @@ Result<std::vector<std::size_t>> search_types(PassContext& context, const std::v
                                 .generations = options.generations,
                                 .offspring = options.offspring,
                                 .stages = {{std::max(2, options.offspring / 4), 512}, {2, 2048}, {1, 8192}},
-                                .seed = context.seed};
+                                .seed = context.seed,
+                                .exact = options.exact};
   std::string key = context.source_digest + sha256(context.text).hex() + std::to_string(context.seed) + "/" +
-                    std::to_string(budget) + "/" + std::to_string(options.offspring);
+                    std::to_string(budget) + "/" + std::to_string(options.offspring) + (options.exact ? "/exact" : "");
   for (const SearchItem& item : items)
     for (std::uint64_t bytes : item.bytes) key += "," + std::to_string(bytes);
   key = sha256(key).hex();
