@@ -86,8 +86,8 @@ void keep_own_patterns(const RecipeStep& step, std::vector<TensorChoices>& tenso
 }
 
 std::int64_t generations_of(const RecipeStep& step) {
-  const RecipeNode* search = step.options.find("search");
-  return search ? std::strtoll(search->text.c_str(), nullptr, 10) : 0;
+  const auto options = pass_options(step, "");
+  return options ? options->integer("search") : 0;  // 0 for passes without a search, too
 }
 
 /// What a search begins with: the choices, the one that each has, and their bytes.
@@ -282,7 +282,7 @@ bool needs_plan(const Recipe& recipe, const RecipeStep& step) {
                        [&](const PassOption& option) { return option.name == name; });
   };
   if (!pass || !takes("type") || !takes("tensors")) return false;
-  return step.options.find("type") ? takes("search") && generations_of(step) > 0 : has_target(recipe);
+  return step.options.find("type") ? generations_of(step) > 0 : has_target(recipe);
 }
 
 Result<PlannedStep> plan_step(PassContext& context, const Recipe& recipe, const RecipeStep& step,
