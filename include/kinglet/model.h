@@ -61,6 +61,7 @@ class Model {
   ~Model();
 
   const ModelConfig& config() const { return config_; }
+  /// The file's, but for the lists of tokens and merges, which the tokenizer has (open_checkpoint gives them).
   const Metadata& metadata() const { return metadata_; }
   const Tokenizer& tokenizer() const { return *tokenizer_; }
   const std::string& path() const { return path_; }

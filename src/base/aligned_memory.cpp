@@ -7,7 +7,7 @@
 
 namespace kinglet {
 
-Result<AlignedMemory> AlignedMemory::allocate(std::uint64_t bytes) {
+Result<AlignedMemory> AlignedMemory::allocate(std::uint64_t bytes, Pages pages) {
   AlignedMemory memory;
   if (bytes == 0) return memory;
   const auto refused = [&] {
@@ -15,7 +15,8 @@ Result<AlignedMemory> AlignedMemory::allocate(std::uint64_t bytes) {
                 "Close other programs, or use a smaller model, context or batch.");
   };
   if (bytes > SIZE_MAX / 2 - 2 * kAlignment) return refused();
-  // Whole huge pages, so that the last one can be huge as well, and room to move the start to a border.
+  // Whole huge pages, so that a last one that is nearly full can be huge as well, and room to move the start to a
+  // border.
   const std::size_t whole = (static_cast<std::size_t>(bytes) + kAlignment - 1) / kAlignment * kAlignment;
   const std::size_t mapped = whole + kAlignment;
   void* mapping = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -25,9 +26,11 @@ Result<AlignedMemory> AlignedMemory::allocate(std::uint64_t bytes) {
   memory.mapping_size_ = mapped;
   memory.data_ = reinterpret_cast<std::byte*>((address + kAlignment - 1) / kAlignment * kAlignment);
   memory.size_ = static_cast<std::size_t>(bytes);
-#if defined(MADV_HUGEPAGE)
-  // Small regions keep small pages: a huge one would cost memory that is never used.
-  if (bytes >= kAlignment / 2) (void)madvise(memory.data_, whole, MADV_HUGEPAGE);
+#ifdef MADV_HUGEPAGE
+  // What is left behind the last full one keeps small pages where a huge one would cost memory that is never used.
+  const std::size_t rest = memory.size_ % kAlignment;
+  const std::size_t huge = rest >= kAlignment / 4 * 3 ? whole : memory.size_ - rest;
+  if (huge > 0 && pages == Pages::kHuge) (void)madvise(memory.data_, huge, MADV_HUGEPAGE);
 #endif
   return memory;
 }

@@ -171,7 +171,10 @@ const GenerationLoop::Mask* GenerationLoop::mask_of(std::size_t wanted) const {
 Result<void> GenerationLoop::execute() {
   best_.clear();
   const std::size_t needed = wanted_.size() * static_cast<std::size_t>(target_.vocabulary);
-  if (logits_.size() < needed) logits_.resize(needed);
+  if (logits_.size() < needed) {
+    logits_ = {};  // first, so that the old ones and the new ones are never both there
+    logits_.resize(needed);
+  }
   bool tree = false;
   for (const auto& stream : running_) tree = tree || !stream->draft.is_chain();
   if (tree || mask_count_ > 0) return execute_by_parts(tree);

@@ -56,7 +56,7 @@ Result<std::unique_ptr<AttentionPlan>> AttentionPlan::create(const ModelConfig& 
   // A tile is split only where there are fewer tiles than a thread should find.
   const std::size_t counters = static_cast<std::size_t>(threads * kItemsPerThread) * plan->shapes_.size();
   plan->counters_ = std::make_unique<std::atomic<std::int32_t>[]>(counters);
-  KINGLET_TRY(plan->partials_, AlignedMemory::allocate(kPartialFloats * sizeof(float)));
+  KINGLET_TRY(plan->partials_, AlignedMemory::allocate(kPartialFloats * sizeof(float), Pages::kSmall));
   KINGLET_TRY(plan->scratch_, AlignedMemory::allocate(AttentionScratch::bytes(plan->layout_, compacts) *
                                                       static_cast<std::size_t>(threads)));
   return plan;

@@ -9,6 +9,15 @@
 #include "model/loader.h"
 
 namespace kinglet {
+namespace {
+
+/// What the tokenizer holds in its own form: with a large vocabulary a second copy would be more than the caches.
+bool is_vocabulary(std::string_view key) {
+  return key == "tokenizer.ggml.tokens" || key == "tokenizer.ggml.merges" || key == "tokenizer.ggml.scores" ||
+         key == "tokenizer.ggml.token_type" || key == "tokenizer.huggingface.json";
+}
+
+}  // namespace
 
 std::shared_ptr<Linear>& LayerWeights::matrix(std::string_view kind) {
   if (kind == "attn_q") return query;
@@ -64,7 +73,8 @@ Result<std::shared_ptr<const Model>> Model::load(std::unique_ptr<Checkpoint> che
   std::shared_ptr<Model> model(new Model());
   model->path_ = checkpoint->path();
   model->file_bytes_ = checkpoint->file_bytes();
-  model->metadata_ = checkpoint->metadata();
+  for (const auto& [key, value] : checkpoint->metadata().entries())
+    if (!is_vocabulary(key)) model->metadata_.append(key, value);
   model->arena_ = std::make_unique<Arena>();
   ModelLoader loader(*checkpoint, *model, options.weight_memory);
   KINGLET_CHECK(loader.configure());
@@ -74,7 +84,7 @@ Result<std::shared_ptr<const Model>> Model::load(std::unique_ptr<Checkpoint> che
   // The vocabulary is read beside the packing: together they would be half of a small model's load time.
   Result<std::unique_ptr<Tokenizer>> tokenizer = nullptr;
   std::thread reader;
-  if (options.with_tokenizer) reader = std::thread([&] { tokenizer = load_tokenizer(model->metadata_); });
+  if (options.with_tokenizer) reader = std::thread([&] { tokenizer = load_tokenizer(checkpoint->metadata()); });
   Result<void> packed = options.pack ? loader.pack() : Result<void>();
   if (reader.joinable()) reader.join();
   KINGLET_CHECK(std::move(packed));

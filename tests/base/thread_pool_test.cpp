@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <thread>
@@ -130,6 +134,28 @@ TEST(AlignedMemory, IsAlignedZeroedAndMovable) {
   EXPECT_EQ(moved.data(), data);
   EXPECT_EQ(memory->data(), nullptr);
 }
+
+#ifdef __linux__
+/// Pages of [begin, end) that cost memory.
+std::size_t resident(std::byte* begin, std::byte* end) {
+  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  std::vector<unsigned char> there((static_cast<std::size_t>(end - begin) + page - 1) / page);
+  if (mincore(begin, static_cast<std::size_t>(end - begin), there.data()) != 0) return ~std::size_t{0};
+  return static_cast<std::size_t>(std::ranges::count_if(there, [](unsigned char each) { return (each & 1) != 0; }));
+}
+
+TEST(AlignedMemory, WhatIsNotTouchedCostsNothing) {
+  const AlignedMemory small = *AlignedMemory::allocate(4 << 20, Pages::kSmall);
+  small.data()[3 << 20] = std::byte{1};
+  EXPECT_EQ(resident(small.data(), small.data() + small.size()), 1u);
+  // The last huge page would be two thirds empty.
+  const AlignedMemory memory = *AlignedMemory::allocate(2 * AlignedMemory::kAlignment + 700'000);
+  std::ranges::fill(memory.bytes(), std::byte{1});
+  const std::size_t page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  std::byte* const last = memory.data() + 2 * AlignedMemory::kAlignment;
+  EXPECT_EQ(resident(last, last + AlignedMemory::kAlignment), (700'000 + page - 1) / page);
+}
+#endif
 
 TEST(AlignedMemory, AnImpossibleSizeIsAnErrorThatNamesIt) {
   for (std::uint64_t bytes : {UINT64_MAX, std::uint64_t{1} << 60}) {

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
 #include <numeric>
 #include <random>
@@ -38,8 +39,9 @@ TEST(PagedStore, CountsSharedPagesOnceAndReusesThem) {
 
 TEST(PagedStore, APageForgetsTheValuesOfItsLastUser) {
   PagedStore store({.storage = KvStorage::kF32, .key_length = 16, .value_length = 16});
-  const KvPage page = store.claim().value();
+  KvPage page = store.claim().value();
   const float nan = std::numeric_limits<float>::quiet_NaN();
+  page.written = 16;
   std::memcpy(store.value_group(page, 15), &nan, 4);
   store.release(page);
   const KvPage again = store.claim().value();
@@ -48,6 +50,23 @@ TEST(PagedStore, APageForgetsTheValuesOfItsLastUser) {
   std::memcpy(&found, store.value_group(again, 15), 4);
   EXPECT_EQ(found, 0.0f);
   store.release(again);
+}
+
+TEST(SequenceCache, AForkCopiesOnlyWhatWasWritten) {
+  AttentionRig rig({.layers = 1});
+  auto sequence = rig.sequence();
+  rig.feed(*sequence, {40});
+  auto forked = sequence->fork().value();
+  auto& fork = static_cast<SequenceCache&>(*forked);
+  next_row(rig, fork);
+  // 41 slots are three groups of sixteen; the rest of the new page was never touched.
+  const PagedStore& store = rig.store();
+  const std::byte* written = fork.key_group(0, 0, 2);
+  const std::byte* behind = fork.key_group(0, 0, 3);
+  const auto is_zero = [](std::byte byte) { return byte == std::byte{0}; };
+  EXPECT_FALSE(std::all_of(written, written + store.layout().key_group_bytes(), is_zero));
+  EXPECT_TRUE(std::all_of(behind, behind + 13 * store.layout().key_group_bytes(), is_zero));
+  EXPECT_NE(written, sequence->key_group(0, 0, 2));
 }
 
 TEST(SequenceCache, OneUsersNanNeverReachesAnother) {

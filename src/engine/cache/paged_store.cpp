@@ -13,18 +13,20 @@ PagedStore::PagedStore(const KvLayout& layout)
       key_group_bytes_(layout.key_group_bytes()),
       value_group_bytes_(layout.value_group_bytes()) {}
 
-/// Slabs of 4 MiB: two huge pages, and small beside the 64 MiB that an engine may use above its file and its keys.
+/// Slabs of 4 MiB: two huge pages, and small beside the 64 MiB that an engine may use above its file and its keys. The
+/// first ones have small pages: a short text uses a small part of each of its layers' pages.
 Result<void> PagedStore::grow() {
   constexpr std::size_t kSlab = std::size_t{4} << 20;
   const std::size_t pages = std::max<std::size_t>(kSlab / page_bytes_, 1);
-  KINGLET_TRY(AlignedMemory slab, AlignedMemory::allocate(pages * page_bytes_));
+  constexpr std::size_t kFirst = 4;
+  KINGLET_TRY(AlignedMemory slab,
+              AlignedMemory::allocate(pages * page_bytes_, slabs_.size() < kFirst ? Pages::kSmall : Pages::kHuge));
   const auto first = static_cast<std::int32_t>(users_.size());
   users_.resize(users_.size() + pages, 0);
-  dirty_.resize(users_.size(), 0);
   free_.reserve(users_.size());  // release() must not allocate
   // From the back, so that pages come out in the order of their addresses.
   for (std::size_t i = pages; i-- > 0;)
-    free_.push_back({slab.data() + i * page_bytes_, first + static_cast<std::int32_t>(i)});
+    free_.push_back({slab.data() + i * page_bytes_, first + static_cast<std::int32_t>(i), 0});
   slabs_.push_back(std::move(slab));
   return {};
 }
@@ -32,13 +34,13 @@ Result<void> PagedStore::grow() {
 Result<KvPage> PagedStore::claim() {
   const std::lock_guard lock(mutex_);
   if (free_.empty()) KINGLET_CHECK(grow());
-  const KvPage page = free_.back();
+  KvPage page = free_.back();
   free_.pop_back();
-  const auto index = static_cast<std::size_t>(page.index);
-  // Another sequence's values may be NaN. Keys need no care: a masked score is replaced, not multiplied.
-  if (dirty_[index]) std::memset(value_group(page, 0), 0, kKvGroups * value_group_bytes_);
-  dirty_[index] = 1;
-  users_[index] = 1;
+  // Another sequence's values may be NaN. Keys need no care: a masked score is replaced, not multiplied. What was never
+  // written is zero, and costs no memory as long as it stays so.
+  std::memset(value_group(page, 0), 0, static_cast<std::size_t>(page.written) * value_group_bytes_);
+  page.written = 0;
+  users_[static_cast<std::size_t>(page.index)] = 1;
   ++in_use_;
   return page;
 }

@@ -18,6 +18,9 @@ namespace kinglet {
 struct KvPage {
   std::byte* data = nullptr;  ///< [16 groups of keys][16 groups of values], 64-byte aligned
   std::int32_t index = -1;
+  /// Groups that its user may have written, from the first on. Only who uses a page alone writes it, so that of several
+  /// users each knows the most.
+  std::int32_t written = 0;
 };
 
 /// Pages come from slabs in memory that the kernel is asked to back with huge pages. May be used by several threads.
@@ -55,7 +58,6 @@ class PagedStore {
   mutable std::mutex mutex_;
   std::vector<AlignedMemory> slabs_;
   std::vector<std::int32_t> users_;  ///< by page index
-  std::vector<std::uint8_t> dirty_;  ///< by page index: was in use before
   std::vector<KvPage> free_;         ///< the next to give out is the last
   std::uint64_t in_use_ = 0;
 };

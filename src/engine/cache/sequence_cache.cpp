@@ -107,21 +107,33 @@ Result<void> SequenceCache::reserve(int begin, int end, std::span<const std::int
   return {};
 }
 
-/// Own pages for the slots [begin, end) of a layer.
+/// Own pages for the slots [begin, end) of a layer, which will be written.
 Result<void> SequenceCache::claim_slots(int layer, std::int64_t begin, std::int64_t end) {
+  if (begin >= end) return {};
   LayerCache& cache = at(layer);
   const std::int64_t heads = this->heads(layer);
-  if (begin >= end) return {};
   const std::int64_t first = begin / kKvChunk - cache.first_page, last = (end - 1) / kKvChunk - cache.first_page;
-  // Shared pages that will be written: those of a fork, or of a sequence that was cut back into them.
+  // Shared pages: those of a fork, or of a sequence that was cut back into them.
   for (std::int64_t i = first * heads; i < std::min<std::int64_t>((last + 1) * heads, std::ssize(cache.pages)); ++i)
     KINGLET_CHECK(make_own(cache.pages[static_cast<std::size_t>(i)]));
-  const std::int64_t had = std::ssize(cache.pages) / heads;
-  if (last < had) return {};
-  cache.pages.resize(static_cast<std::size_t>((last + 1) * heads));
+  KINGLET_CHECK(add_pages(layer, last + 1));
+  for (std::int64_t i = first * heads; i < (last + 1) * heads; ++i) {
+    KvPage& page = cache.pages[static_cast<std::size_t>(i)];
+    const std::int64_t slots = std::min<std::int64_t>(end - (cache.first_page + i / heads) * kKvChunk, kKvChunk);
+    page.written = std::max(page.written, static_cast<std::int32_t>((slots + kKvGroup - 1) / kKvGroup));
+  }
+  return {};
+}
+
+/// New pages up to `count` a head.
+Result<void> SequenceCache::add_pages(int layer, std::int64_t count) {
+  LayerCache& cache = at(layer);
+  const std::int64_t heads = this->heads(layer), had = std::ssize(cache.pages) / heads;
+  if (count <= had) return {};
+  cache.pages.resize(static_cast<std::size_t>(count * heads));
   // Head by head: pages that are read one after another lie so in memory.
   for (std::int64_t head = 0; head < heads; ++head)
-    for (std::int64_t page = had; page <= last; ++page) {
+    for (std::int64_t page = had; page < count; ++page) {
       auto claimed = store_->claim();
       if (!claimed) {
         for (std::int64_t i = had * heads; i < std::ssize(cache.pages); ++i)
@@ -137,8 +149,12 @@ Result<void> SequenceCache::claim_slots(int layer, std::int64_t begin, std::int6
 
 Result<void> SequenceCache::make_own(KvPage& page) {
   if (!store_->is_shared(page)) return {};
-  KINGLET_TRY(const KvPage copy, store_->claim());
-  std::memcpy(copy.data, page.data, store_->page_bytes());
+  KINGLET_TRY(KvPage copy, store_->claim());
+  copy.written = page.written;
+  const KvLayout& layout = store_->layout();
+  const auto groups = static_cast<std::size_t>(page.written);
+  std::memcpy(store_->key_group(copy, 0), store_->key_group(page, 0), groups * layout.key_group_bytes());
+  std::memcpy(store_->value_group(copy, 0), store_->value_group(page, 0), groups * layout.value_group_bytes());
   store_->release(page);
   page = copy;
   return {};

@@ -121,6 +121,7 @@ class SequenceCache final : public Sequence {
   Result<void> check_positions(int begin, int end, std::span<const std::int32_t> positions) const;
   Result<void> check_rollback(std::int64_t wanted) const;
   Result<void> claim_slots(int layer, std::int64_t begin, std::int64_t end);
+  Result<void> add_pages(int layer, std::int64_t count);
   Result<void> make_own(KvPage& page);
   Result<void> keep_slots(int layer, std::int64_t begin, std::span<const std::int64_t> slots);
   void move_slots(int layer, int head, std::int64_t from, std::int64_t to, bool whole);

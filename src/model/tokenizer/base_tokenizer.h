@@ -85,6 +85,7 @@ class BaseTokenizer : public Tokenizer {
   /// To be called once by the constructor of each kind: the bytes of a normal or user-defined token.
   template <typename Piece>
   void make_pieces(const Piece& piece) {
+    piece_offsets_.reserve(static_cast<std::size_t>(size()) + 1);
     for (TokenId id = 0; id < size(); ++id) {
       piece_offsets_.push_back(static_cast<std::uint32_t>(piece_bytes_.size()));
       const TokenType type = vocabulary_.type(id);
@@ -92,6 +93,7 @@ class BaseTokenizer : public Tokenizer {
         piece_bytes_ += piece(id);
     }
     piece_offsets_.push_back(static_cast<std::uint32_t>(piece_bytes_.size()));
+    piece_bytes_.shrink_to_fit();
   }
   Vocabulary vocabulary_;
   bool strips_leading_space_ = false;  ///< decode() takes away the space that encode() put before the first word

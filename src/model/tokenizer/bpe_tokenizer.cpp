@@ -184,7 +184,7 @@ Result<MergeTable> make_merges(const Vocabulary& vocabulary, const MergeTexts& m
         return fail(ErrorCode::kCorrupt, "merge " + std::to_string(rank) + (k == 2 ? " makes \"" : " names \"") +
                                              unicode::replace_ill_formed(texts[k].substr(0, 80)) +
                                              "\", which is no token of the vocabulary");
-    table.add(ids[0], ids[1], {static_cast<std::uint32_t>(rank), ids[2]});
+    table.add(ids[0], ids[1], ids[2]);
   }
   return table;
 }
@@ -206,7 +206,7 @@ TokenizerResult make_bpe(TokenizerParts parts, const MergeTexts& merges, const B
     KINGLET_TRY(byte_ids, find_byte_tokens(vocabulary));
     if (options.pre_tokenizer == PreTokenizer::kNone) adjacency.emplace(merges.size());
     for (const auto& [left, right] : merges)
-      if (adjacency) adjacency->add(left + right);
+      if (adjacency) adjacency->add(std::string(left).append(right));
   }
   return std::make_unique<BpeTokenizer>(std::move(parts), options, std::move(table), std::move(adjacency),
                                         std::move(byte_ids));

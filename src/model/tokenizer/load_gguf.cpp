@@ -58,9 +58,9 @@ Result<MergeTexts> read_merges(const Metadata& metadata) {
   MergeTexts merges;
   merges.reserve(lines->size());
   for (std::size_t k = 0; k < lines->size(); ++k) {
-    const std::string& line = (*lines)[k];
+    const std::string_view line = (*lines)[k];
     const std::size_t space = line.find(' ', 1);
-    if (space == std::string::npos || space + 1 == line.size())
+    if (space == line.npos || space + 1 == line.size())
       return fail(ErrorCode::kCorrupt, "merge " + std::to_string(k) + " is not two tokens with a space between");
     merges.emplace_back(line.substr(0, space), line.substr(space + 1));
   }

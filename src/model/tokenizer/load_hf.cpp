@@ -104,11 +104,11 @@ Result<MergeTexts> read_merges(const Json& model) {
   MergeTexts merges;
   merges.reserve(list->size());
   for (const Json& entry : *list) {
-    std::string left, right;
+    std::string_view left, right;
     if (entry.is_string()) {
-      const auto& line = entry.get_ref<const std::string&>();
+      const std::string_view line = entry.get_ref<const std::string&>();
       const std::size_t space = line.find(' ');
-      if (space != std::string::npos && line.find(' ', space + 1) == std::string::npos)
+      if (space != line.npos && line.find(' ', space + 1) == line.npos)
         left = line.substr(0, space), right = line.substr(space + 1);
     } else if (entry.is_array() && entry.size() == 2 && entry[0].is_string() && entry[1].is_string()) {
       left = entry[0].get_ref<const std::string&>(), right = entry[1].get_ref<const std::string&>();
@@ -116,7 +116,7 @@ Result<MergeTexts> read_merges(const Json& model) {
     if (left.empty() || right.empty())
       return fail(ErrorCode::kCorrupt,
                   "tokenizer.json: /model/merges/" + std::to_string(merges.size()) + " is not two tokens");
-    merges.emplace_back(std::move(left), std::move(right));
+    merges.emplace_back(left, right);
   }
   return merges;
 }

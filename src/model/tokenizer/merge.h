@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kinglet/tokenizer.h"
+#include "model/tokenizer/index_table.h"
 
 namespace kinglet {
 
@@ -254,38 +255,30 @@ void merge_symbols(std::vector<Symbol>& symbols, std::size_t first_symbol, Merge
 /// Merged token and rank of a pair of ids.
 class MergeTable {
  public:
-  explicit MergeTable(std::size_t expected = 0) {
-    std::size_t slots = 64;
-    while (slots < expected * 2) slots *= 2;
-    slots_.resize(slots);
-  }
-  /// Keeps the first of two merges of one pair. The table must have been made for at least this many.
-  void add(TokenId left, TokenId right, Merge merge) {
-    const std::uint64_t key = key_of(left, right);
-    std::size_t slot = slot_of(key);
-    for (; slots_[slot].key != kFree; slot = (slot + 1) & (slots_.size() - 1))
-      if (slots_[slot].key == key) return;
-    slots_[slot] = {key, merge};
+  /// For at most `count` merges.
+  explicit MergeTable(std::size_t count = 0) : table_(count) { pairs_.reserve(count); }
+  /// The next rank. Of two merges of one pair the first counts.
+  void add(TokenId left, TokenId right, TokenId id) {
+    if (!find(left, right).possible()) table_.add(hash_of(left, right), static_cast<std::uint32_t>(pairs_.size()));
+    pairs_.push_back({left, right, id});
   }
   Merge find(TokenId left, TokenId right) const {
-    const std::uint64_t key = key_of(left, right);
-    for (std::size_t slot = slot_of(key);; slot = (slot + 1) & (slots_.size() - 1)) {
-      if (slots_[slot].key == key) return slots_[slot].merge;
-      if (slots_[slot].key == kFree) return {};
-    }
+    const std::uint32_t rank = table_.find(
+        hash_of(left, right), [&](std::uint32_t at) { return pairs_[at].left == left && pairs_[at].right == right; });
+    return rank == IndexTable::kNone ? Merge{} : Merge{rank, pairs_[rank].id};
   }
 
  private:
-  static constexpr std::uint64_t kFree = ~std::uint64_t{0};
-  static std::uint64_t key_of(TokenId left, TokenId right) {
-    return std::uint64_t{static_cast<std::uint32_t>(left)} << 32 | static_cast<std::uint32_t>(right);
-  }
-  std::size_t slot_of(std::uint64_t key) const { return (key * 0x9E3779B97F4A7C15ull >> 32) & (slots_.size() - 1); }
-  struct Slot {
-    std::uint64_t key = kFree;
-    Merge merge;
+  struct Pair {
+    TokenId left = -1, right = -1, id = -1;
   };
-  std::vector<Slot> slots_;
+  static std::uint64_t hash_of(TokenId left, TokenId right) {
+    const std::uint64_t key = std::uint64_t{static_cast<std::uint32_t>(left)} << 32 | static_cast<std::uint32_t>(right);
+    const std::uint64_t hash = key * 0x9E3779B97F4A7C15ull;
+    return hash ^ hash >> 32;
+  }
+  IndexTable table_;
+  std::vector<Pair> pairs_;  ///< by rank
 };
 
 }  // namespace kinglet

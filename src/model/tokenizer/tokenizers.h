@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -12,8 +13,8 @@
 namespace kinglet {
 
 using TokenizerResult = Result<std::unique_ptr<BaseTokenizer>>;
-/// A merge as the texts of its two halves, in order of rank.
-using MergeTexts = std::vector<std::pair<std::string, std::string>>;
+/// A merge as the texts of its two halves, in order of rank: views into what is being loaded.
+using MergeTexts = std::vector<std::pair<std::string_view, std::string_view>>;
 
 struct BpeOptions {
   /// Words are written in the 256 printable characters that stand for bytes ("Ġ" for a space). Otherwise the first

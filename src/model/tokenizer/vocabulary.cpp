@@ -1,7 +1,6 @@
 #include "model/tokenizer/vocabulary.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 
 namespace kinglet {
@@ -33,8 +32,7 @@ Result<Vocabulary> Vocabulary::make(const std::vector<std::string>& tokens, std:
   vocabulary.scores_ = std::move(scores);
   vocabulary.bytes_.reserve(total);
   vocabulary.offsets_.reserve(count + 1);
-  vocabulary.slots_.resize(std::bit_ceil(count * 2));
-  const std::size_t mask = vocabulary.slots_.size() - 1;
+  vocabulary.by_text_ = IndexTable(count);
   for (std::size_t k = 0; k < count; ++k) {
     const std::string& token = tokens[k];
     vocabulary.offsets_.push_back(static_cast<std::uint32_t>(vocabulary.bytes_.size()));
@@ -42,15 +40,12 @@ Result<Vocabulary> Vocabulary::make(const std::vector<std::string>& tokens, std:
     vocabulary.longest_ = std::max(vocabulary.longest_, token.size());
     if (token.empty()) continue;
     const std::uint64_t hash = hash_bytes(token);
-    const auto tag = static_cast<std::uint32_t>(hash >> 32);
-    std::size_t slot = hash & mask;
-    for (; vocabulary.slots_[slot].id >= 0; slot = (slot + 1) & mask) {
-      const Slot& other = vocabulary.slots_[slot];
-      if (other.tag == tag && vocabulary.text(other.id) == token)
-        return fail(ErrorCode::kCorrupt, "tokens " + std::to_string(other.id) + " and " + std::to_string(k) +
-                                             " of the vocabulary are equal");
-    }
-    vocabulary.slots_[slot] = {tag, static_cast<TokenId>(k)};
+    const std::uint32_t other = vocabulary.by_text_.find(
+        hash, [&](std::uint32_t id) { return vocabulary.text(static_cast<TokenId>(id)) == token; });
+    if (other != IndexTable::kNone)
+      return fail(ErrorCode::kCorrupt,
+                  "tokens " + std::to_string(other) + " and " + std::to_string(k) + " of the vocabulary are equal");
+    vocabulary.by_text_.add(hash, static_cast<std::uint32_t>(k));
   }
   vocabulary.offsets_.push_back(static_cast<std::uint32_t>(vocabulary.bytes_.size()));
   return vocabulary;
@@ -58,14 +53,9 @@ Result<Vocabulary> Vocabulary::make(const std::vector<std::string>& tokens, std:
 
 TokenId Vocabulary::find(std::string_view text) const {
   if (text.empty() || text.size() > longest_) return -1;
-  const std::uint64_t hash = hash_bytes(text);
-  const auto tag = static_cast<std::uint32_t>(hash >> 32);
-  const std::size_t mask = slots_.size() - 1;
-  for (std::size_t slot = hash & mask;; slot = (slot + 1) & mask) {
-    const Slot& entry = slots_[slot];
-    if (entry.id < 0) return -1;
-    if (entry.tag == tag && this->text(entry.id) == text) return entry.id;
-  }
+  const std::uint32_t id =
+      by_text_.find(hash_bytes(text), [&](std::uint32_t at) { return this->text(static_cast<TokenId>(at)) == text; });
+  return id == IndexTable::kNone ? -1 : static_cast<TokenId>(id);
 }
 
 }  // namespace kinglet

@@ -8,6 +8,7 @@
 
 #include "kinglet/result.h"
 #include "kinglet/tokenizer.h"
+#include "model/tokenizer/index_table.h"
 
 namespace kinglet {
 
@@ -57,15 +58,11 @@ class Vocabulary {
   std::size_t longest() const { return longest_; }  ///< bytes of the longest text
 
  private:
-  struct Slot {
-    std::uint32_t tag = 0;
-    TokenId id = -1;
-  };
   std::vector<char> bytes_;
   std::vector<std::uint32_t> offsets_;
   std::vector<TokenType> types_;
   std::vector<float> scores_;
-  std::vector<Slot> slots_;
+  IndexTable by_text_;
   std::size_t longest_ = 0;
 };
 

@@ -53,6 +53,26 @@ Table random_table(std::mt19937& random, int letters, int merges) {
   return table;
 }
 
+TEST(MergeTable, FindsEachPairAndNoOther) {
+  std::mt19937 random(3);
+  for (const std::size_t count : {0u, 1u, 2u, 63u, 64u, 5000u}) {
+    MergeTable table(count);
+    std::map<std::pair<TokenId, TokenId>, Merge> wanted;
+    for (std::uint32_t rank = 0; rank < count; ++rank) {
+      // Some pairs come twice: the first counts, and the second has a rank of its own all the same.
+      const auto left = static_cast<TokenId>(random() % 200), right = static_cast<TokenId>(random() % 200);
+      wanted.insert({{left, right}, {rank, static_cast<TokenId>(rank * 3)}});
+      table.add(left, right, static_cast<TokenId>(rank * 3));
+    }
+    for (TokenId left = 0; left < 200; ++left)
+      for (TokenId right = 0; right < 200; ++right) {
+        const Merge found = table.find(left, right), expected = find_in(wanted, left, right);
+        ASSERT_EQ(found.rank, expected.rank) << count << ": " << left << " " << right;
+        ASSERT_EQ(found.id, expected.id);
+      }
+  }
+}
+
 TEST(MergeSymbols, EqualsTheSlowReferenceOnRandomWords) {
   std::mt19937 random(7);
   MergeScratch scratch;

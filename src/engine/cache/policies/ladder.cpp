@@ -21,11 +21,17 @@ constexpr CachePolicyOption kOptions[] = {
      .fallback = -1,
      .min = -1,
      .max = 4096},
+    {.name = "recent",
+     .help = "Latest slots that no layer thins, where they are more than the layers",
+     .fallback = 0,
+     .min = 0,
+     .max = 1 << 24},
     {.name = "batch", .help = "Slots freed at once, at least", .fallback = 1, .min = 1, .max = 4096},
 };
 
 struct Ladder {
-  std::int64_t layers = 0, sinks = 0;
+  std::int64_t sinks = 0;
+  std::int64_t recent = 0;  ///< last slots that are left to the next pass: one a layer, or more
   std::int64_t group = 0;   ///< b: slots of a group
   std::int64_t stays = 0;   ///< a: of them, those that a layer keeps
   std::int64_t groups = 1;  ///< laid at once
@@ -59,9 +65,8 @@ class LadderPolicy final : public CachePolicy {
   std::int64_t lay(int layer, std::int64_t& cursor, std::vector<std::int64_t>& kept) const {
     const std::int64_t slots = std::ssize(kept) + ladder_.sinks, need = slots - capacity_;
     const std::int64_t wanted = std::max((need + ladder_.freed() - 1) / ladder_.freed(), ladder_.groups);
-    // The last slots, one a layer, are left to the next pass.
     const std::int64_t fit = std::max<std::int64_t>(
-        std::min((capacity_ - cursor - ladder_.layers) / ladder_.stays, (slots - cursor) / ladder_.group), 0);
+        std::min((capacity_ - cursor - ladder_.recent) / ladder_.stays, (slots - cursor) / ladder_.group), 0);
     const std::int64_t count = std::min(wanted, fit), shift = layer % (ladder_.freed() + 1);
     const std::int64_t begin = cursor - ladder_.sinks;
     for (std::int64_t i = 0; i < count * ladder_.stays; ++i)
@@ -88,7 +93,7 @@ Result<std::unique_ptr<const CachePolicy>> make(const CachePolicyValues& values,
                 "a ladder of span " + std::to_string(span) + " and overlap " + std::to_string(overlap) + " over " +
                     std::to_string(layers) + " layers frees nothing",
                 "The overlap must be below the span, and the span below the number of full-attention layers.");
-  Ladder ladder{.layers = layers, .sinks = values.at("sinks")};
+  Ladder ladder{.sinks = values.at("sinks"), .recent = std::max<std::int64_t>(layers, values.at("recent"))};
   ladder.group = 1 + ceil_div(layers - span, span - overlap);
   ladder.stays = std::min(ceil_div(span, span - overlap), ladder.group);
   if (ladder.freed() < 1)
@@ -97,9 +102,9 @@ Result<std::unique_ptr<const CachePolicy>> make(const CachePolicyValues& values,
                     std::to_string(layers) + " layers frees nothing",
                 "Give a smaller span or overlap.");
   ladder.groups = ceil_div(batch, ladder.freed());
-  if (size < ladder.sinks + layers + ladder.groups * ladder.group)
+  if (size < ladder.sinks + ladder.recent + ladder.groups * ladder.group)
     return fail(ErrorCode::kInvalidArgument, "a cache of " + std::to_string(size) + " slots has no room for the ladder",
-                "Give size=" + std::to_string(ladder.sinks + layers + ladder.groups * ladder.group) + " or more.");
+                "Give size=" + std::to_string(ladder.sinks + ladder.recent + ladder.groups * ladder.group) + " or more.");
   return std::make_unique<const LadderPolicy>(ladder, size);
 }
 
