@@ -113,8 +113,11 @@ Result<std::unique_ptr<Engine>> ModelEngine::create(std::shared_ptr<const Model>
   KINGLET_TRY(engine->attention_,
               AttentionPlan::create(config, storage, model->threads(), options.max_rows, policy != nullptr));
   if (options.cache == CacheType::kInt4) engine->take_key_biases();
+  // Passes are made small, or weights left on disk, where memory is what lacks.
+  const bool saves_memory = model->stream() != nullptr || options.max_rows < EngineOptions{}.max_rows;
   engine->store_ = std::make_shared<PagedStore>(
-      KvLayout{.storage = storage, .key_length = int(config.key_length), .value_length = int(config.value_length)});
+      KvLayout{.storage = storage, .key_length = int(config.key_length), .value_length = int(config.value_length)},
+      saves_memory ? Pages::kSmall : Pages::kHuge);
   // Names the weights well enough to refuse another model's snapshot.
   const std::string fingerprint = config.architecture + "/" + std::to_string(model->file_bytes()) + "/" +
                                   model->metadata().string_or("general.name", "").value_or("") +

@@ -7,20 +7,18 @@
 
 namespace kinglet {
 
-PagedStore::PagedStore(const KvLayout& layout)
+PagedStore::PagedStore(const KvLayout& layout, Pages system_pages)
     : layout_(layout),
+      system_pages_(system_pages),
       page_bytes_(layout.page_bytes()),
       key_group_bytes_(layout.key_group_bytes()),
       value_group_bytes_(layout.value_group_bytes()) {}
 
-/// Slabs of 4 MiB: two huge pages, and small beside the 64 MiB that an engine may use above its file and its keys. The
-/// first ones have small pages: a short text uses a small part of each of its layers' pages.
+/// Slabs of 4 MiB: two huge pages, and small beside the 64 MiB that an engine may use above its file and its keys.
 Result<void> PagedStore::grow() {
   constexpr std::size_t kSlab = std::size_t{4} << 20;
   const std::size_t pages = std::max<std::size_t>(kSlab / page_bytes_, 1);
-  constexpr std::size_t kFirst = 4;
-  KINGLET_TRY(AlignedMemory slab,
-              AlignedMemory::allocate(pages * page_bytes_, slabs_.size() < kFirst ? Pages::kSmall : Pages::kHuge));
+  KINGLET_TRY(AlignedMemory slab, AlignedMemory::allocate(pages * page_bytes_, system_pages_));
   const auto first = static_cast<std::int32_t>(users_.size());
   users_.resize(users_.size() + pages, 0);
   free_.reserve(users_.size());  // release() must not allocate

@@ -23,10 +23,12 @@ struct KvPage {
   std::int32_t written = 0;
 };
 
-/// Pages come from slabs in memory that the kernel is asked to back with huge pages. May be used by several threads.
+/// Pages come from slabs, of the system's huge pages or of small ones: with those a short text, which uses a small part
+/// of each page, costs a small part of the memory, and a prompt takes some percent longer. May be used by several
+/// threads.
 class PagedStore {
  public:
-  explicit PagedStore(const KvLayout& layout);
+  explicit PagedStore(const KvLayout& layout, Pages system_pages = Pages::kHuge);
   PagedStore(const PagedStore&) = delete;
   PagedStore& operator=(const PagedStore&) = delete;
 
@@ -54,6 +56,7 @@ class PagedStore {
   Result<void> grow();
 
   KvLayout layout_;
+  Pages system_pages_;
   std::size_t page_bytes_, key_group_bytes_, value_group_bytes_;
   mutable std::mutex mutex_;
   std::vector<AlignedMemory> slabs_;

@@ -103,8 +103,9 @@ Result<std::unique_ptr<const CachePolicy>> make(const CachePolicyValues& values,
                 "Give a smaller span or overlap.");
   ladder.groups = ceil_div(batch, ladder.freed());
   if (size < ladder.sinks + ladder.recent + ladder.groups * ladder.group)
-    return fail(ErrorCode::kInvalidArgument, "a cache of " + std::to_string(size) + " slots has no room for the ladder",
-                "Give size=" + std::to_string(ladder.sinks + ladder.recent + ladder.groups * ladder.group) + " or more.");
+    return fail(
+        ErrorCode::kInvalidArgument, "a cache of " + std::to_string(size) + " slots has no room for the ladder",
+        "Give size=" + std::to_string(ladder.sinks + ladder.recent + ladder.groups * ladder.group) + " or more.");
   return std::make_unique<const LadderPolicy>(ladder, size);
 }
 
