@@ -192,6 +192,28 @@ class Structure(unittest.TestCase):
         out, _ = self.shrink(self.models["llama"], "fold: {remove: 2, by: divergence, tokens: 256}")
         self.assertEqual(len(self.inspect(out)["metadata"]["kinglet.layers.original"]), 3)
 
+    def test_sub_blocks_left_out(self):
+        """Exactly as many go, what is searched loses no more than chance, and rounding after it works."""
+        source = self.models["gemma3"]
+        losses = {}
+        for by in ("search", "cosine", "window", "random"):
+            out, report = self.shrink(source, f"drop: {{attention: 2, feed-forward: 2, by: {by}, generations: 3}}")
+            self.assertEqual(os.path.getsize(out), report["bytes"])
+            names = {each["name"] for each in self.inspect(out)["tensors"]}
+            for part in ("attn_q", "attn_output", "ffn_up", "ffn_down"):
+                gone = [layer for layer in range(8) if f"blk.{layer}.{part}.weight" not in names]
+                self.assertEqual(len(gone), 2, (by, part))
+                self.assertTrue(all(f"blk.{layer}.{part}.weight.1" in names for layer in gone))
+            losses[by] = self.kl(out, source)
+        self.assertLess(losses["search"], losses["random"])
+        self.assertLess(os.path.getsize(out), os.path.getsize(source))
+        steps = ("drop: {attention: 1, by: cosine}", "gptq: {type: k3, tokens: 256}")
+        self.assertLess(self.kl(self.shrink(self.models["llama"], *steps)[0], self.models["llama"]), 1)
+        self.assertIn("nothing to do", self.shrink(source, "drop: {by: cosine}", code=2))
+        self.assertIn("some have to stay", self.shrink(source, "drop: {attention: 8, by: random}", code=2))
+        self.assertIn("as many attentions", self.shrink(source, "drop: {attention: 1, by: window}", code=2))
+        self.assertIn("add its bias", self.shrink(self.models["bert"], "drop: {attention: 1}", code=4))
+
     def test_recipes_are_checked(self):
         source = self.models["llama"]
         for step, word in (("lowrank: {}", "one of rank, energy and bytes"), ("lowrank: {rank: 0.5, energy: 0.9}", "one of"),

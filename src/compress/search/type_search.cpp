@@ -1,7 +1,6 @@
 #include "compress/search/type_search.h"
 
 #include <algorithm>
-#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
@@ -13,15 +12,13 @@
 #include "compress/memory_checkpoint.h"
 #include "compress/quantize/sequential.h"
 #include "compress/search/evolution.h"
-#include "decode/softmax.h"
+#include "compress/search/window_divergence.h"
 #include "kinglet/factors.h"
-#include "kinglet/measure.h"
 
 namespace kinglet {
 namespace {
 
 constexpr std::size_t kWindow = 256;
-constexpr std::size_t kTopTokens = 512;  ///< of the source's distribution that the divergence is taken over
 
 /// The levels of one matrix: indices into its choices, by ascending bytes.
 struct Levels {
@@ -82,12 +79,6 @@ class Database final : public RoundedStore {
   }
 };
 
-/// The source's distribution at one place: its most likely tokens.
-struct TopTokens {
-  std::vector<TokenId> ids;
-  std::vector<float> logits;
-};
-
 class TypeSearch {
  public:
   TypeSearch(PassContext& context, const std::vector<TensorChoices>& tensors) : context_(context), tensors_(tensors) {}
@@ -103,16 +94,13 @@ class TypeSearch {
   const BlockType* type_of(std::size_t tensor, int level) const {
     return tensors_[tensor].choices[levels_[tensor].choices[static_cast<std::size_t>(level)]].type;
   }
-  Result<void> read_source(std::size_t window);
-  Result<double> divergence(std::size_t window);
 
   PassContext& context_;
   const std::vector<TensorChoices>& tensors_;
   std::vector<Levels> levels_;
-  std::vector<std::vector<TokenId>> windows_;
-  std::vector<std::vector<TopTokens>> source_;  ///< of each window; empty until it is asked for
   Database database_;
   std::unique_ptr<SequentialRounding> rounding_;
+  std::unique_ptr<WindowDivergence> divergence_;
   std::vector<const BlockType*> installed_;
 };
 
@@ -158,10 +146,10 @@ Result<void> TypeSearch::build(const TypeSearchOptions& options) {
   KINGLET_TRY(const std::size_t window, calibration_window(*context_.source));
   KINGLET_TRY(auto windows,
               calibration_windows(*tokenizer, context_.text, {.tokens = options.tokens, .window = window}));
-  KINGLET_TRY(windows_, calibration_windows(*tokenizer, context_.text,
-                                            {.tokens = 4 * options.tokens, .window = std::min(kWindow, window)}));
-  source_.resize(windows_.size());
+  KINGLET_TRY(auto judged, calibration_windows(*tokenizer, context_.text,
+                                               {.tokens = 4 * options.tokens, .window = std::min(kWindow, window)}));
   KINGLET_TRY(rounding_, SequentialRounding::create(*context_.source, std::move(windows), context_.pool->size()));
+  divergence_ = std::make_unique<WindowDivergence>(rounding_->source().engine(), std::move(judged));
   rounding_->keep_packed = true;
   database_.source = context_.source;
   TypePlan plan;
@@ -221,67 +209,10 @@ Result<void> TypeSearch::install(const SearchPoint& point) {
   return {};
 }
 
-Result<void> TypeSearch::read_source(std::size_t window) {
-  if (!source_[window].empty()) return {};
-  Engine& engine = rounding_->source().engine();
-  const auto vocabulary = static_cast<std::size_t>(engine.model().config().vocabulary);
-  const std::size_t kept = std::min(kTopTokens, vocabulary);
-  return stream_logits(engine, windows_[window], 0, 0, [&](std::size_t, int rows, float* logits) -> Result<void> {
-    std::vector<TokenId> order(vocabulary);
-    for (int r = 0; r < rows; ++r) {
-      const float* row = logits + static_cast<std::size_t>(r) * vocabulary;
-      for (std::size_t i = 0; i < vocabulary; ++i) order[i] = static_cast<TokenId>(i);
-      std::nth_element(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(kept) - 1, order.end(),
-                       [&](TokenId a, TokenId b) { return row[a] != row[b] ? row[a] > row[b] : a < b; });
-      TopTokens top;
-      top.ids.assign(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(kept));
-      std::sort(top.ids.begin(), top.ids.end());
-      for (TokenId id : top.ids) top.logits.push_back(row[id]);
-      source_[window].push_back(std::move(top));
-    }
-    return {};
-  });
-}
-
-/// Summed over a window: of the distributions over the source's likely tokens.
-Result<double> TypeSearch::divergence(std::size_t window) {
-  KINGLET_CHECK(read_source(window));
-  Engine& engine = rounding_->target().engine();
-  const auto vocabulary = static_cast<std::size_t>(engine.model().config().vocabulary);
-  double sum = 0;
-  std::vector<float> own;
-  const auto read = [&](std::size_t first, int rows, float* logits) -> Result<void> {
-    for (int r = 0; r < rows; ++r) {
-      const TopTokens& top = source_[window][first + static_cast<std::size_t>(r)];
-      const float* row = logits + static_cast<std::size_t>(r) * vocabulary;
-      own.clear();
-      for (TokenId id : top.ids) own.push_back(row[id]);
-      const double total = log_sum_exp(own), reference = log_sum_exp(top.logits);
-      for (std::size_t i = 0; i < own.size(); ++i) {
-        const double log_p = top.logits[i] - reference;
-        sum += std::exp(log_p) * (log_p - (own[i] - total));
-      }
-    }
-    return {};
-  };
-  KINGLET_CHECK(stream_logits(engine, windows_[window], 0, 0, read));
-  return sum;
-}
-
-/// Each generation looks at other windows; all points of a generation's stage at the same ones.
 Result<double> TypeSearch::fitness(const SearchPoint& point, int generation, std::int64_t tokens) {
   if (context_.cancelled && context_.cancelled()) return fail(ErrorCode::kCancelled, "interrupted");
   KINGLET_CHECK(install(point));
-  double sum = 0;
-  std::int64_t read = 0;
-  for (std::size_t i = 0; read < tokens && i < windows_.size(); ++i) {
-    // A stride that shares no factor with most counts spreads neighbours over the text's parts.
-    const std::size_t window = (static_cast<std::size_t>(generation) * 7 + i * 11) % windows_.size();
-    KINGLET_TRY(const double part, divergence(window));
-    sum += part;
-    read += static_cast<std::int64_t>(windows_[window].size());
-  }
-  return read > 0 ? sum / static_cast<double>(read) : 0;
+  return divergence_->mean(rounding_->target().engine(), generation, tokens);
 }
 
 nlohmann::ordered_json to_json(const SearchState& state, const std::string& key) {
