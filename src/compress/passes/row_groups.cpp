@@ -18,6 +18,7 @@ namespace {
 
 constexpr std::string_view kEmbedding = "token_embd.weight";
 constexpr std::int64_t kMostGroups = 16;
+constexpr std::size_t kNeighbours = 256;                  // to each side
 constexpr std::size_t kAllTokens = std::size_t{1} << 40;  // of the text: counting costs little
 
 constexpr PassOption kOptions[] = {
@@ -25,7 +26,7 @@ constexpr PassOption kOptions[] = {
      .kind = PassOptionKind::kInteger,
      .value_name = "N",
      .help = "Groups of rows",
-     .fallback = "5",
+     .fallback = "8",
      .min = 2,
      .max = kMostGroups},
     {.name = "first",
@@ -39,10 +40,27 @@ constexpr PassOption kOptions[] = {
      .kind = PassOptionKind::kInteger,
      .value_name = "N",
      .help = "Rows of each further group as a multiple of those before it; the last group has the rest",
-     .fallback = "4",
+     .fallback = "2",
      .min = 1,
      .max = 1000},
 };
+
+/// Tokens that a text lacks get what they are expected to count in another text of its length, below any that it has:
+/// by Good and Turing the tokens that stood once tell how many new ones come, and the new ones are alike to their
+/// neighbours in the vocabulary (made from common to rare, with stretches of other scripts and of spare tokens).
+void count_unseen(std::vector<double>& counts) {
+  std::vector<double> once(counts.size() + 1), never(counts.size() + 1);  // sums over all tokens before
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    once[i + 1] = once[i] + (counts[i] == 1 ? 1 : 0);
+    never[i + 1] = never[i] + (counts[i] == 0 ? 1 : 0);
+  }
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    if (counts[i] != 0) continue;
+    const std::size_t begin = i - std::min(i, kNeighbours), end = std::min(i + kNeighbours + 1, counts.size());
+    const double found = once[end] - once[begin], missing = never[end] - never[begin];
+    counts[i] = found / (found + missing);
+  }
+}
 
 class RowGroups final : public Pass {
  public:
@@ -106,19 +124,14 @@ class RowGroups final : public Pass {
     if (!group_of_.empty()) return {};
     KINGLET_TRY(const auto tokenizer, load_tokenizer(context.source->metadata()));
     KINGLET_TRY(const CalibrationOptions how, calibration_options(*context.source, kAllTokens));
-    KINGLET_TRY(const auto windows, calibration_windows(*tokenizer, context.text, how));
-    std::vector<std::int64_t> counts(static_cast<std::size_t>(matrix_.outputs));
-    // The planner judges the groups by some of this text. Were they sorted by it, too, rare tokens would seem never to
-    // be read.
-    KINGLET_TRY(const auto judged, sensitivity_windows(*tokenizer, context.text, true));
-    const auto count = [&](const std::vector<std::vector<TokenId>>& texts, std::int64_t by) {
-      for (const auto& text : texts)
-        for (const TokenId id : text)
-          if (id >= 0 && id < matrix_.outputs) counts[static_cast<std::size_t>(id)] += by;
-    };
-    count(windows, 1);
-    count(judged, -1);
-    // Vocabularies are made from the commonest pieces on: of tokens that the text lacks the first ones come first.
+    // The planner judges the groups by the rest of this text. Were they sorted by it, too, rare tokens would seem never
+    // to be read.
+    KINGLET_TRY(const auto windows, calibration_windows(*tokenizer, sensitivity_text(context.text).calibration, how));
+    std::vector<double> counts(static_cast<std::size_t>(matrix_.outputs));
+    for (const auto& text : windows)
+      for (const TokenId id : text)
+        if (id >= 0 && id < matrix_.outputs) counts[static_cast<std::size_t>(id)] += 1;
+    count_unseen(counts);
     std::vector<std::size_t> order(counts.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
     std::sort(order.begin(), order.end(),

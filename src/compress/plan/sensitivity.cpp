@@ -23,7 +23,7 @@ namespace {
 
 constexpr double kError = 0.01;  // relative squared: about what 3.5 bits cost, where answers still react linearly
 constexpr std::size_t kTokens = 384, kWindow = 96;
-constexpr std::size_t kEmbeddedTokens = 2048;  // an embedding is one answer for a whole text
+constexpr std::size_t kEmbeddedTokens = 4096;  // an embedding is one answer for a whole text
 constexpr std::size_t kSkipped = 8;            // predictions from almost nothing are noise
 constexpr std::uint64_t kMostCache = 16 << 20;
 
@@ -112,7 +112,15 @@ class Meter {
   Meter(PassContext& context, Workbench& bench) : context_(context), bench_(bench) {}
 
   Result<void> prepare() {
-    KINGLET_TRY(windows_, sensitivity_windows(bench_.model().tokenizer(), context_.text, !generates()));
+    const Tokenizer& tokenizer = bench_.model().tokenizer();
+    if (generates()) {
+      KINGLET_TRY(windows_, calibration_windows(tokenizer, context_.text, {.tokens = kTokens, .window = kWindow}));
+      return read(reference_);
+    }
+    const CalibrationOptions how{.tokens = kEmbeddedTokens, .window = kWindow, .lines = true};
+    auto windows = calibration_windows(tokenizer, sensitivity_text(context_.text).held_out, how);
+    if (!windows) windows = calibration_windows(tokenizer, context_.text, how);  // a short text has no lines to spare
+    KINGLET_TRY(windows_, std::move(windows));
     return read(reference_);
   }
 
@@ -281,14 +289,10 @@ std::string matrix_kind(std::string_view name) {
   return std::string(rest.substr(0, rest.rfind('.')));
 }
 
-Result<std::vector<std::vector<TokenId>>> sensitivity_windows(const Tokenizer& tokenizer, std::string_view text,
-                                                              bool encoder) {
-  return calibration_windows(tokenizer, text,
-                             {.tokens = encoder ? kEmbeddedTokens : kTokens, .window = kWindow, .lines = encoder});
-}
+SplitText sensitivity_text(std::string_view text) { return split_text(text); }
 
 Result<Sensitivities> measure_sensitivities(PassContext& context) {
-  const std::string key = sha256("sensitivity 2 " + context.source_digest + " " + sha256(context.text).hex() + " " +
+  const std::string key = sha256("sensitivity 3 " + context.source_digest + " " + sha256(context.text).hex() + " " +
                                  std::to_string(context.seed))
                               .hex();
   const std::string path = context.cache_folder.empty() ? "" : context.cache_folder + "/" + key + ".sensitivity.json";

@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "compress/held_out.h"
 #include "kinglet/pass.h"
-#include "kinglet/tokenizer.h"
 
 namespace kinglet {
 
@@ -23,8 +23,9 @@ Result<Sensitivities> measure_sensitivities(PassContext& context);
 /// The part of a matrix in its layer: "attn_q" of "blk.3.attn_q.weight"; the whole name outside layers.
 std::string matrix_kind(std::string_view name);
 
-/// What of the calibration text it reads.
-Result<std::vector<std::vector<TokenId>>> sensitivity_windows(const Tokenizer& tokenizer, std::string_view text,
-                                                              bool encoder);
+/// Of the calibration text of an encoder: `held_out` is what the sensitivities are measured on, `calibration` what else
+/// may look at beforehand, such as what sorts an embedding's rows. Rare words stand in clusters, so the two are pieces
+/// of some kilobytes: lines that lie between each other have the same words.
+SplitText sensitivity_text(std::string_view text);
 
 }  // namespace kinglet
