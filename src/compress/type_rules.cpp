@@ -31,8 +31,21 @@ void leave_out_foreign_tokenizer(const Checkpoint& source, Metadata& metadata) {
   for (const std::string& key : added) metadata.erase(key);
 }
 
+Result<std::vector<const BlockType*>> types_among(const PassOptions& options) {
+  std::vector<const BlockType*> types;
+  if (const RecipeNode* among = options.node("among")) {
+    for (const RecipeNode& each : among->items) {
+      KINGLET_TRY(types.emplace_back(), writable_type(each.text, options.place("among")));
+    }
+    if (types.empty())
+      return fail(ErrorCode::kInvalidArgument, "the list of types to choose from is empty", "", options.place("among"));
+  }
+  return types;
+}
+
 Result<TypeRules> TypeRules::make(const PassOptions& options) {
   TypeRules made;
+  KINGLET_CHECK(types_among(options));  // only to be told of mistakes
   made.place_ = options.place("tensors");
   if (options.given("type")) {
     KINGLET_TRY(made.type_, writable_type(options.text("type"), options.place("type")));

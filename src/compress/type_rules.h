@@ -1,4 +1,4 @@
-// The options `type` and `tensors` of the passes that store matrices in block types.
+// The options `type`, `tensors` and `among` of the passes that store matrices in block types.
 #pragma once
 
 #include <string>
@@ -8,6 +8,15 @@
 #include "kinglet/pass.h"
 
 namespace kinglet {
+
+/// Declares the types that a plan may choose from, for passes whose types a target may leave open.
+inline constexpr PassOption kAmongOption{
+    .name = "among",
+    .kind = PassOptionKind::kList,
+    .value_name = "T, …",
+    .help = "Types to choose from for a target or in a search; without it all that are ever worth their bytes"};
+/// Those that the option lists; none where it is absent. kInvalidArgument, with the option's place, as for `type`.
+Result<std::vector<const BlockType*>> types_among(const PassOptions& options);
 
 class TypeRules {
  public:

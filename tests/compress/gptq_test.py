@@ -169,6 +169,16 @@ class Gptq(unittest.TestCase):
         self.assertEqual(done.returncode, 2)
         self.assertIn("there is no type 'k99'", done.stderr)
 
+    def test_a_search_among_uniform_types(self):
+        """What `among` lists is planned, rounded, searched and written, whether or not the planner would look at it by itself."""
+        recipe = self.recipe("u.yaml", "gptq: {tokens: 512, among: [u2, u3, k4], search: 4}")
+        out = self.shrink("llama", recipe, "u.gguf", "--no-report", "--bits", "3.6")
+        tensors = json.loads(kinglet("inspect", out, "--json").stdout)["tensors"]
+        types = {each["type"] for each in tensors if len(each["shape"]) == 2}
+        self.assertLessEqual(types, {"U2", "U3", "K4"})
+        self.assertTrue(types & {"U2", "U3"})
+        self.assertGreater(len(kinglet("run", out, "the", "--raw", "--max-tokens", "4").stdout), 0)
+
     def test_refuses_what_it_cannot_do(self):
         bad = self.recipe("b.yaml", "gptq: {type: q4_0, damping: 0}")
         done = kinglet("shrink", self.models["llama"], "--recipe", bad, "-o", os.path.join(self.path, "b.gguf"), check=False)

@@ -60,10 +60,7 @@ constexpr PassOption kOptions[] = {
      .fallback = "0",
      .min = 0,
      .max = 100000},
-    {.name = "among",
-     .kind = PassOptionKind::kList,
-     .value_name = "T, …",
-     .help = "What the search may choose from; without it each matrix's type and its neighbours"},
+    kAmongOption,
 };
 
 constexpr std::uint64_t kMostRowBytes = 1 << 30;

@@ -12,6 +12,7 @@ constexpr PassOption kOptions[] = {
      .kind = PassOptionKind::kMap,
      .value_name = "PATTERN: T",
      .help = "Types of tensors by name; * stands for any text, and the last pattern that matches counts"},
+    kAmongOption,
 };
 
 class Quantize final : public Pass {

@@ -64,13 +64,24 @@ const BlockType* candidate(const BlockType& type, const TensorInfo& tensor, cons
     return tensor.type->bits_per_weight() > type.bits_per_weight() ? &type : nullptr;
   if (!type.encode || !type.decode || type.block_values == 1 || (options.standard_only && type.is_native))
     return nullptr;
-  // Tables of powers, one scale a block, cost more bytes than trellises of the same error at every size.
-  if (type.is_native && type.form.codebook) return nullptr;
+  // Tables, of powers or uniform, with one scale a block cost more bytes than trellises of the same error at every
+  // size.
+  if (options.among.empty() && type.is_native && type.form.codebook) return nullptr;
   const BlockType* fitting = fitting_block_type(type, tensor.columns());
   // Every text reads the table's first rows, and the text that errors are measured on does not reach the last ones.
   const double least = tensor.name == kPositions ? std::max(options.min_bits, 5.0) : options.min_bits;
   if (!fitting || fitting->bits_per_weight() < least) return nullptr;
   return fitting->bits_per_weight() < tensor.type->bits_per_weight() ? fitting : nullptr;
+}
+
+/// What candidate() is asked about: where the types are given, those, what the matrices have, and F16 for positions.
+std::vector<const BlockType*> offered_types(const Checkpoint& source, const ChoiceOptions& options) {
+  if (options.among.empty()) return {block_types().begin(), block_types().end()};
+  std::vector<const BlockType*> types = options.among;
+  for (const TensorInfo& tensor : source.tensors())
+    if (is_matrix(tensor)) types.push_back(tensor.type);
+  if (source.find(kPositions)) types.push_back(find_block_type("F16"));
+  return types;
 }
 
 std::uint64_t padded_bytes(const TensorInfo& tensor, const BlockType& type) {
@@ -101,6 +112,7 @@ Result<std::vector<TensorChoices>> list_choices(PassContext& context, const Choi
   for (const TensorInfo& tensor : source.tensors())
     if (is_matrix(tensor)) infos.push_back(&tensor);
   all.resize(infos.size());
+  const std::vector<const BlockType*> offered = offered_types(source, options);
   std::vector<Result<void>> states(infos.size());
   const auto work = [&](std::size_t i) -> Result<void> {
     const TensorInfo& tensor = *infos[i];
@@ -112,9 +124,11 @@ Result<std::vector<TensorChoices>> list_choices(PassContext& context, const Choi
     if (known == measured.end()) known = measured.find(std::string(matrix_of(tensor.name)));
     double sensitivity = known != measured.end() ? known->second : role_sensitivity(tensor.name, tied);
     if (encoder && options.compensated && tensor.name.starts_with("blk.")) sensitivity *= kCompensated;
-    for (const BlockType* each : block_types()) {
+    for (const BlockType* each : offered) {
       const BlockType* type = candidate(*each, tensor, options);
-      if (!type) continue;
+      const bool twice = std::any_of(entry.choices.begin(), entry.choices.end(),
+                                     [&](const Choice& choice) { return choice.type == type; });
+      if (!type || twice) continue;
       const double error = type == tensor.type ? 0 : relative_error(*type, values);
       entry.choices.push_back({type, padded_bytes(tensor, *type), error * sensitivity});
     }

@@ -29,6 +29,8 @@ struct ChoiceOptions {
   bool standard_only = false;  ///< types that other engines read, too
   double min_bits = 0;         ///< of a type
   bool compensated = false;    ///< what multiplies will be rounded with error compensation
+  /// The candidates, beside what each matrix has; none: all types that are ever worth it.
+  std::vector<const BlockType*> among = {};
 };
 
 /// The candidates of every matrix of the source, with a loss of sensitivity x relative squared error: the error is

@@ -7,6 +7,7 @@
 
 #include "base/try.h"
 #include "compress/search/type_search.h"
+#include "compress/type_rules.h"
 #include "compress/workbench.h"
 #include "kinglet/convert.h"
 
@@ -90,6 +91,13 @@ std::int64_t generations_of(const RecipeStep& step) {
   return options ? options->integer("search") : 0;  // 0 for passes without a search, too
 }
 
+Result<ChoiceOptions> choice_options(const Recipe& recipe, const RecipeStep& step) {
+  KINGLET_TRY(const PassOptions given, pass_options(step, recipe.place));
+  ChoiceOptions options{.compensated = step.pass == "gptq"};
+  KINGLET_TRY(options.among, types_among(given));
+  return options;
+}
+
 /// What a search begins with: the choices, the one that each has, and their bytes.
 struct SearchStart {
   std::vector<TensorChoices> tensors;
@@ -120,14 +128,8 @@ Result<RecipeStep> searched(PassContext& context, const Recipe& recipe, const Re
   add_fixed(*context.source, step, before, start);
   TypeSearchOptions options{.generations = static_cast<int>(given.integer("search")),
                             .exact = step.options.find("type") != nullptr};
-  if (const RecipeNode* among = given.node("among"))
-    for (const RecipeNode& each : among->items) {
-      const BlockType* type = find_block_type(each.text);
-      if (!type || !type->encode)
-        return fail(ErrorCode::kInvalidArgument, "there is no type '" + each.text + "' to write", "",
-                    given.place("among"));
-      options.types.emplace_back(type->name);
-    }
+  KINGLET_TRY(const auto among, types_among(given));
+  for (const BlockType* type : among) options.types.emplace_back(type->name);
   TypeSearchReport report;
   KINGLET_TRY(const auto found, search_types(context, start.tensors, start.chosen, start.budget, options, &report));
   char line[160];
@@ -149,7 +151,12 @@ Result<PlannedStep> search_from_type(PassContext& context, const Recipe& recipe,
         "the search starts at the step's own type, which is " + std::to_string(over) + " bytes above the target",
         "Leave the type to the planner.", recipe.place);
   SearchStart start;
-  KINGLET_TRY(start.tensors, list_choices(context, {.compensated = true}));
+  KINGLET_TRY(ChoiceOptions choices, choice_options(recipe, step));
+  if (!choices.among.empty()) {
+    KINGLET_TRY(const PassOptions given, pass_options(step, recipe.place));
+    KINGLET_TRY(choices.among.emplace_back(), given.type("type"));
+  }
+  KINGLET_TRY(start.tensors, list_choices(context, choices));
   keep_own_patterns(step, start.tensors);
   PlannedStep done;
   for (TensorChoices& tensor : start.tensors) {
@@ -240,7 +247,8 @@ Result<PlannedStep> plan_for_time(PassContext& context, const Recipe& recipe, co
 }  // namespace
 
 Result<TypeTimes> candidate_times(PassContext& context, const RecipeStep& step) {
-  KINGLET_TRY(auto tensors, list_choices(context, {}));
+  KINGLET_TRY(const ChoiceOptions choices, choice_options(*context.recipe, step));
+  KINGLET_TRY(auto tensors, list_choices(context, choices));
   keep_own_patterns(step, tensors);
   TypeTimes times;
   std::map<std::int64_t, std::int64_t> weights;
@@ -258,7 +266,8 @@ RecipeStep plain_step(const RecipeStep& step) {
   RecipeStep plain;
   plain.pass = "quantize";
   plain.line = step.line;
-  if (const RecipeNode* tensors = step.options.find("tensors")) plain.options.set("tensors", *tensors);
+  for (const std::string_view kept : {"tensors", "among"})
+    if (const RecipeNode* value = step.options.find(kept)) plain.options.set(std::string(kept), *value);
   return plain;
 }
 
@@ -288,7 +297,8 @@ bool needs_plan(const Recipe& recipe, const RecipeStep& step) {
 Result<PlannedStep> plan_step(PassContext& context, const Recipe& recipe, const RecipeStep& step,
                               const TimeLimit* limit) {
   if (step.options.find("type")) return search_from_type(context, recipe, step);
-  KINGLET_TRY(auto tensors, list_choices(context, {.compensated = step.pass == "gptq"}));
+  KINGLET_TRY(const ChoiceOptions choices, choice_options(recipe, step));
+  KINGLET_TRY(auto tensors, list_choices(context, choices));
   keep_own_patterns(step, tensors);
   if (tensors.empty() && step.options.find("tensors")) return as_named(context, recipe, step);
   if (tensors.empty()) return fail(ErrorCode::kInvalidArgument, "this model has no matrix whose type could be chosen");

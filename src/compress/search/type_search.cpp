@@ -251,6 +251,7 @@ Result<std::vector<std::size_t>> search_types(PassContext& context, const std::v
                     std::to_string(budget) + "/" + std::to_string(options.offspring) + (options.exact ? "/exact" : "");
   for (const SearchItem& item : items)
     for (std::uint64_t bytes : item.bytes) key += "," + std::to_string(bytes);
+  for (const std::string& type : options.types) key += "," + type;
   key = sha256(key).hex();
   const std::string path = context.work_folder.empty() ? "" : context.work_folder + "/type-search.json";
   const SearchState start{.parent = search.start()};
