@@ -1,5 +1,6 @@
 #include "model/format/native_types.h"
 
+#include <algorithm>
 #include <charconv>
 #include <functional>
 #include <unordered_map>
@@ -116,9 +117,10 @@ Result<FloatCode> with_code(const TensorInfo& tensor, std::span<const std::byte>
 
 Result<FloatCode> open_stored(const TensorInfo& tensor, std::span<const std::byte> stored) {
   return with_code(tensor, stored, [](const FloatCode& code) -> Result<void> {
-    std::vector<std::uint16_t> numbers(kFloatBlock);
-    for (std::uint32_t block = 0; block < code.blocks(); ++block)
-      KINGLET_CHECK(code.decode_block(block, numbers.data()));
+    constexpr std::uint32_t kAtOnce = 2;
+    std::vector<std::uint16_t> numbers(kAtOnce * kFloatBlock);
+    for (std::uint32_t block = 0; block < code.blocks(); block += kAtOnce)
+      KINGLET_CHECK(code.decode_blocks(block, std::min(kAtOnce, code.blocks() - block), numbers.data()));
     return {};
   });
 }

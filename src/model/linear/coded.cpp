@@ -48,10 +48,13 @@ class Scratch {
     }
     const std::size_t room = (end - first_ + kFloatBlock - 1) / kFloatBlock * kFloatBlock;
     if (numbers_.size() < room) numbers_.resize(room);
-    for (; decoded_ < end; decoded_ += kFloatBlock) {
+    if (decoded_ < end) {
       std::uint16_t* const to = numbers_.data() + offset(decoded_);
-      if (!code.decode_block(static_cast<std::uint32_t>(decoded_ / kFloatBlock), to))
-        std::fill_n(to, kFloatBlock, kNaN);
+      const std::uint64_t blocks = (end - decoded_ + kFloatBlock - 1) / kFloatBlock;
+      const auto first = static_cast<std::uint32_t>(decoded_ / kFloatBlock);
+      if (!code.decode_blocks(first, static_cast<std::uint32_t>(blocks), to))
+        std::fill_n(to, blocks * kFloatBlock, kNaN);
+      decoded_ += blocks * kFloatBlock;
     }
     return numbers_.data() + offset(begin);
   }

@@ -90,6 +90,7 @@ class CheckSum {
     first_ += number + 1u;
     second_ += first_;
   }
+  void begin(std::uint32_t first, std::uint32_t second) { first_ = first, second_ = second; }
   std::uint32_t value() const { return first_ * 31 + second_; }
 
  private:
@@ -126,35 +127,126 @@ tl::unexpected<Error> corrupt(std::string message) {
               "The file is damaged: fetch it again, or make it again from its source.");
 }
 
+using Table = std::vector<std::uint32_t>;
+constexpr unsigned entry_count(std::uint32_t entry) { return entry >> 24 & 3; }
+constexpr unsigned entry_bits(std::uint32_t entry) { return entry >> 26; }
+
+// FloatCode::table_ of a code.
+Table make_table(const Lengths& lengths, const std::array<std::uint16_t, kSymbols>& codes) {
+  std::vector<std::uint16_t> single(std::size_t{1} << kLongest, 0);  // length << 8 | symbol
+  for (std::size_t s = 0; s < kSymbols; ++s)
+    if (lengths[s] > 0)
+      std::fill_n(single.begin() + codes[s], std::size_t{1} << (kLongest - lengths[s]),
+                  static_cast<std::uint16_t>(lengths[s] << 8 | s));
+  Table table(single.size());
+  for (std::size_t bits = 0; bits < table.size(); ++bits) {
+    unsigned used = 0, count = 0, symbols = 0;
+    while (count < 3) {
+      const unsigned next = single[bits << used & (table.size() - 1)];
+      if (next == 0 || used + (next >> 8) > kLongest) break;
+      symbols |= (next & 0xFF) << (8 * count++);
+      used += next >> 8;
+    }
+    table[bits] = count == 0 ? 0 : symbols | count << 24 | used << 26;
+  }
+  return table;
+}
+
 // Reads codes from the most significant bit on; bits past the end are zeros.
 class BitReader {
  public:
-  BitReader(const std::uint8_t* at, const std::uint8_t* end) : at_(at), end_(end) {}
-  /// At least 32 valid bits (or the end) stand at the top of window() afterwards.
-  void fill() {
-    if (end_ - at_ >= 4 && held_ <= 32) {
-      window_ |= std::uint64_t{__builtin_bswap32(take<std::uint32_t>(at_))} << (32 - held_);
-      at_ += 4;
-      held_ += 32;
+  BitReader(const std::uint8_t* begin, const std::uint8_t* end) : begin_(begin), bits_(8 * (end - begin)) {}
+  /// The next 64 bits, of which 57 are valid.
+  std::uint64_t window() const {
+    const std::ptrdiff_t at = used_ >> 3;
+    std::uint64_t bytes = 0;
+    if (8 * at + 64 <= bits_) {
+      bytes = __builtin_bswap64(take<std::uint64_t>(begin_ + at));
+    } else {
+      for (std::ptrdiff_t i = 0; i < 8 && 8 * (at + i) < bits_; ++i)
+        bytes |= std::uint64_t{begin_[at + i]} << (56 - 8 * i);
     }
-    while (held_ <= 56 && at_ < end_ && end_ - at_ < 4) {
-      window_ |= std::uint64_t{*at_++} << (56 - held_);
-      held_ += 8;
-    }
+    return bytes << (used_ & 7);
   }
-  unsigned peek() const { return static_cast<unsigned>(window_ >> (64 - kLongest)); }
-  void skip(int bits) {
-    window_ <<= bits;
-    held_ -= bits;
-  }
+  void skip(std::ptrdiff_t bits) { used_ += bits; }
   /// Nothing but the padding of the last byte is left, and not more was read than there was.
-  bool finished() const { return at_ == end_ && held_ >= 0 && held_ < 8 && window_ == 0; }
+  bool finished() const { return used_ <= bits_ && bits_ - used_ < 8 && window() == 0; }
 
  private:
-  const std::uint8_t *at_, *end_;
-  std::uint64_t window_ = 0;
-  int held_ = 0;
+  const std::uint8_t* begin_;
+  std::ptrdiff_t bits_, used_ = 0;
 };
+
+// A block's symbols on the way out of its codes.
+class SymbolReader {
+ public:
+  SymbolReader(const std::uint32_t* table, BitReader reader, std::size_t count)
+      : table_(table), reader_(reader), count_(count) {}
+  const std::uint8_t* symbols() const { return symbols_; }
+
+  /// Whether step() has room for all that it may read.
+  bool is_far_from_end() const { return done_ + 3 * kSteps <= count_; }
+  /// Some look-ups in one window. False where no code begins.
+  bool step() {
+    std::uint64_t window = reader_.window();
+    unsigned bits = 0;
+    for (int i = 0; i < kSteps; ++i) {
+      const std::uint32_t entry = table_[window >> (64 - kLongest)];
+      std::memcpy(symbols_ + done_, &entry, sizeof entry);  // what is beyond its symbols is overwritten by the next
+      done_ += entry_count(entry);
+      window <<= entry_bits(entry);
+      bits += entry_bits(entry);
+    }
+    reader_.skip(bits);
+    return bits != 0;
+  }
+  /// All others. False where no code begins, or the bits do not end with the last.
+  bool finish(const Lengths& lengths) {
+    while (is_far_from_end())
+      if (!step()) return false;
+    for (; done_ < count_; ++done_) {
+      const std::uint32_t entry = table_[reader_.window() >> (64 - kLongest)];
+      if (entry == 0) return false;
+      symbols_[done_] = static_cast<std::uint8_t>(entry);
+      reader_.skip(lengths[symbols_[done_]]);
+    }
+    return reader_.finished();
+  }
+
+ private:
+  static constexpr int kSteps = 4;  // 12 bits each of a window's 57
+
+  const std::uint32_t* table_;
+  BitReader reader_;
+  std::size_t count_, done_ = 0;
+  std::uint8_t symbols_[kFloatBlock + sizeof(std::uint32_t)];
+};
+
+// Numbers from their two bytes.
+template <FloatKind Kind>
+void join(const std::uint8_t* symbols, const std::uint8_t* raw, std::size_t count, std::uint16_t* out) {
+  for (std::size_t i = 0; i < count; ++i) out[i] = number_of(Kind, symbols[i], raw[i]);
+}
+
+// CheckSum of numbers in many lanes: each number is in the second sum as often as there are numbers from it on.
+std::uint32_t check_sum(const std::uint16_t* numbers, std::size_t count) {
+  constexpr std::size_t kLanes = 16;
+  std::uint32_t first[kLanes] = {}, second[kLanes] = {};
+  const std::size_t whole = count / kLanes * kLanes;
+  for (std::size_t i = 0; i < whole; i += kLanes) {
+    for (std::size_t lane = 0; lane < kLanes; ++lane) first[lane] += numbers[i + lane] + 1u;
+    for (std::size_t lane = 0; lane < kLanes; ++lane) second[lane] += first[lane];
+  }
+  std::uint32_t sum = 0, weighted = 0;
+  for (std::uint32_t lane = 0; lane < kLanes; ++lane) {
+    sum += first[lane];
+    weighted += kLanes * second[lane] - lane * first[lane];
+  }
+  CheckSum all;
+  all.begin(sum, weighted);
+  for (std::size_t i = whole; i < count; ++i) all.add(numbers[i]);
+  return all.value();
+}
 
 }  // namespace
 
@@ -237,53 +329,54 @@ Result<FloatCode> FloatCode::open(std::span<const std::byte> bytes, FloatKind ki
     before = end;
   }
   if (before != size) return corrupt("coded numbers do not end with their last block");
-  Lengths lengths;
+  Lengths& lengths = code.lengths_;
   for (std::size_t s = 0; s < kSymbols; ++s) lengths[s] = at[kLengthsAt + s / 2] >> (s % 2 * 4) & 15;
   std::array<std::uint16_t, kSymbols> codes{};
   if (*std::max_element(lengths.begin(), lengths.end()) > kLongest || !assign_codes(lengths, codes))
     return corrupt("the code lengths of coded numbers are no code");
-  code.table_.assign(std::size_t{1} << kLongest, 0);
-  for (std::size_t s = 0; s < kSymbols; ++s)
-    if (lengths[s] > 0)
-      std::fill_n(code.table_.begin() + codes[s], std::size_t{1} << (kLongest - lengths[s]),
-                  static_cast<std::uint16_t>(lengths[s] << 8 | s));
+  code.table_ = make_table(lengths, codes);
   return code;
 }
 
-Result<void> FloatCode::decode_block(std::uint32_t block, std::uint16_t* out) const {
-  const std::uint64_t begin = std::uint64_t{block} * kFloatBlock;
-  const std::uint64_t count = std::min<std::uint64_t>(kFloatBlock, count_ - begin);
-  const std::uint32_t from = block == 0 ? 0 : take<std::uint32_t>(index_ + 8 * (block - 1));
-  BitReader reader(codes_ + from, codes_ + take<std::uint32_t>(index_ + 8 * block));
-  const std::uint8_t* raw = raw_ + begin;
-  CheckSum sum;
-  bool known = true;
-  const auto one = [&](std::uint64_t i) {
-    const unsigned entry = table_[reader.peek()];
-    known &= entry != 0;
-    reader.skip(static_cast<int>(entry >> 8));
-    out[i] = number_of(kind_, entry & 0xFF, raw[i]);
-    sum.add(out[i]);
+Result<void> FloatCode::decode_blocks(std::uint32_t first, std::uint32_t count, std::uint16_t* out) const {
+  const auto size_of = [&](std::uint32_t block) {
+    return std::min<std::uint64_t>(kFloatBlock, count_ - std::uint64_t{block} * kFloatBlock);
   };
-  std::uint64_t i = 0;
-  for (; i + 2 <= count; i += 2) {  // two codes take at most 24 bits
-    reader.fill();
-    one(i);
-    one(i + 1);
-  }
-  if (i < count) {
-    reader.fill();
-    one(i);
-  }
-  if (!known || !reader.finished() || sum.value() != take<std::uint32_t>(index_ + 8 * block + 4))
+  const auto reader_of = [&](std::uint32_t block) {
+    const std::uint32_t from = block == 0 ? 0 : take<std::uint32_t>(index_ + 8 * (std::uint64_t{block} - 1));
+    const auto end = take<std::uint32_t>(index_ + 8 * std::uint64_t{block});
+    return SymbolReader(table_.data(), BitReader(codes_ + from, codes_ + end), size_of(block));
+  };
+  const auto finish = [&](std::uint32_t block, SymbolReader& reader) -> Result<void> {
+    const std::uint8_t* raw = raw_ + std::uint64_t{block} * kFloatBlock;
+    std::uint16_t* const to = out + std::uint64_t{block - first} * kFloatBlock;
+    const bool known = reader.finish(lengths_);
+    if (known && kind_ == FloatKind::kBfloat16) join<FloatKind::kBfloat16>(reader.symbols(), raw, size_of(block), to);
+    if (known && kind_ == FloatKind::kFloat16) join<FloatKind::kFloat16>(reader.symbols(), raw, size_of(block), to);
+    if (known && check_sum(to, size_of(block)) == take<std::uint32_t>(index_ + 8 * std::uint64_t{block} + 4)) return {};
     return corrupt("block " + std::to_string(block) + " of coded numbers is damaged");
+  };
+  std::uint32_t block = first;
+  for (; block + 1 < first + count; block += 2) {
+    SymbolReader one = reader_of(block), other = reader_of(block + 1);
+    while (one.is_far_from_end() && other.is_far_from_end()) {
+      const bool known = one.step();
+      if (!other.step() || !known) break;
+    }
+    KINGLET_CHECK(finish(block, one));
+    KINGLET_CHECK(finish(block + 1, other));
+  }
+  if (block < first + count) {
+    SymbolReader last = reader_of(block);
+    KINGLET_CHECK(finish(block, last));
+  }
   return {};
 }
 
-Result<void> FloatCode::decode_all(std::span<std::uint16_t> out) const {
-  for (std::uint32_t block = 0; block < blocks_; ++block)
-    KINGLET_CHECK(decode_block(block, out.data() + std::uint64_t{block} * kFloatBlock));
-  return {};
+Result<void> FloatCode::decode_block(std::uint32_t block, std::uint16_t* out) const {
+  return decode_blocks(block, 1, out);
 }
+
+Result<void> FloatCode::decode_all(std::span<std::uint16_t> out) const { return decode_blocks(0, blocks_, out.data()); }
 
 }  // namespace kinglet

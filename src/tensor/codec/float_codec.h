@@ -14,6 +14,7 @@
 //      block padded to a byte with zeros
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -47,6 +48,9 @@ class FloatCode {
   /// Numbers [block * kFloatBlock, ...) of one block; `out` holds min(kFloatBlock, count - block * kFloatBlock). Blocks
   /// are independent: any order, any thread. kCorrupt where the codes or the sum are wrong.
   Result<void> decode_block(std::uint32_t block, std::uint16_t* out) const;
+  /// The blocks [first, first + count), one behind the other in `out`; two at a time, since each waits for its
+  /// look-ups.
+  Result<void> decode_blocks(std::uint32_t first, std::uint32_t count, std::uint16_t* out) const;
   Result<void> decode_all(std::span<std::uint16_t> out) const;
 
  private:
@@ -57,7 +61,10 @@ class FloatCode {
   const std::uint8_t* index_ = nullptr;
   const std::uint8_t* raw_ = nullptr;
   const std::uint8_t* codes_ = nullptr;
-  std::vector<std::uint16_t> table_;  ///< by the next 12 bits: length << 8 | symbol; 0 where no code begins so
+  /// By the next 12 bits, the codes that lie wholly in them, up to three: symbols in the lower bytes, first one lowest;
+  /// from bit 24 on their number (2 bits) and the bits they take (4). 0 where no code begins so.
+  std::vector<std::uint32_t> table_;
+  std::array<std::uint8_t, 256> lengths_ = {};
 };
 
 }  // namespace kinglet
