@@ -17,10 +17,11 @@ using test::TinyModelOptions;
 /// What each layer holds, one token fed after another, as steps 3 and 4 of the paper's rule say: by copying.
 struct PaperLadder {
   int layers, a, b, g;
-  std::int64_t capacity, sinks, cursor;
+  std::int64_t tail, capacity, sinks, cursor;
   std::vector<std::vector<int>> held;
 
-  PaperLadder(int layers, int size, int sinks, int span, int overlap) : layers(layers), sinks(sinks), cursor(sinks) {
+  PaperLadder(int layers, int size, int sinks, int span, int overlap, int recent)
+      : layers(layers), tail(std::max(layers, recent)), sinks(sinks), cursor(sinks) {
     b = 1 + (layers - span + span - overlap - 1) / (span - overlap);
     a = std::min((span + span - overlap - 1) / (span - overlap), b);
     g = b - a;
@@ -32,7 +33,7 @@ struct PaperLadder {
     const std::int64_t n = std::ssize(held[0]);
     if (n <= capacity) return;
     const std::int64_t m = (n - capacity + g - 1) / g;
-    if ((capacity - cursor - layers) / a < m) cursor = sinks;
+    if ((capacity - cursor - tail) / a < m) cursor = sinks;
     for (int i = 0; i < layers; ++i) {
       auto& layer = held[static_cast<std::size_t>(i)];
       std::vector<int> kept(layer.begin(), layer.begin() + cursor);
@@ -47,13 +48,14 @@ struct PaperLadder {
 
 TEST(CachePolicy, TheLadderKeepsWhatThePaperSays) {
   const struct {
-    int layers, size, span, overlap;
-  } cases[] = {{12, 64, 3, 1}, {12, 100, 6, 0}, {30, 128, 8, 4}, {30, 128, 15, 0}, {32, 200, 16, 0}, {30, 256, 8, 4}};
+    int layers, size, span, overlap, recent;
+  } cases[] = {{12, 64, 3, 1, 0},   {12, 100, 6, 0, 0}, {30, 128, 8, 4, 0},   {30, 128, 15, 0, 0},
+               {32, 200, 16, 0, 0}, {30, 256, 8, 4, 0}, {30, 256, 8, 4, 128}, {12, 100, 6, 0, 40}};
   for (const auto& c : cases) {
-    PaperLadder paper(c.layers, c.size, 4, c.span, c.overlap);
+    PaperLadder paper(c.layers, c.size, 4, c.span, c.overlap, c.recent);
     const auto policy =
         make_cache_policy("ladder:sinks=4,batch=1,size=" + std::to_string(c.size) + ",span=" + std::to_string(c.span) +
-                              ",overlap=" + std::to_string(c.overlap),
+                              ",overlap=" + std::to_string(c.overlap) + ",recent=" + std::to_string(c.recent),
                           c.layers)
             .value();
     ASSERT_EQ(policy->capacity(), paper.capacity);
@@ -77,7 +79,7 @@ TEST(CachePolicy, TheLadderKeepsWhatThePaperSays) {
       EXPECT_TRUE(std::ranges::is_sorted(layer));
       EXPECT_EQ(layer.size(), held[0].size());
       EXPECT_EQ(layer[3], 3) << "sinks stay";
-      for (int i = 0; i < c.layers - paper.g + 1; ++i)
+      for (int i = 0; i < paper.tail - paper.g + 1; ++i)
         EXPECT_EQ(layer[layer.size() - 1 - static_cast<std::size_t>(i)], 2999 - i) << "the latest stay";
     }
   }
