@@ -1,7 +1,7 @@
 #include "kinglet/model.h"
 
 #include <algorithm>
-#include <thread>
+#include <future>
 
 #include "base/thread_pool.h"
 #include "base/try.h"
@@ -82,11 +82,13 @@ Result<std::shared_ptr<const Model>> Model::load(std::unique_ptr<Checkpoint> che
   if (options.pack) KINGLET_CHECK(loader.check_memory());
   model->pool_ = std::make_unique<ThreadPool>(options.threads);
   // The vocabulary is read beside the packing: together they would be half of a small model's load time.
-  Result<std::unique_ptr<Tokenizer>> tokenizer = nullptr;
-  std::thread reader;
-  if (options.with_tokenizer) reader = std::thread([&] { tokenizer = load_tokenizer(checkpoint->metadata()); });
+  // A future, and not a thread: where memory ends in there, that is thrown here.
+  std::future<Result<std::unique_ptr<Tokenizer>>> reader;
+  if (options.with_tokenizer)
+    reader = std::async(std::launch::async, [&] { return load_tokenizer(checkpoint->metadata()); });
   Result<void> packed = options.pack ? loader.pack() : Result<void>();
-  if (reader.joinable()) reader.join();
+  Result<std::unique_ptr<Tokenizer>> tokenizer = nullptr;
+  if (reader.valid()) tokenizer = reader.get();
   KINGLET_CHECK(std::move(packed));
   KINGLET_TRY(model->tokenizer_, std::move(tokenizer));
   if (model->tokenizer_ != nullptr && model->tokenizer_->size() > model->config_.vocabulary) {
