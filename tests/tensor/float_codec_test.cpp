@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <random>
 #include <vector>
 
@@ -127,6 +129,27 @@ TEST(FloatCodec, EveryDamageIsAnError) {
   }
   EXPECT_FALSE(FloatCode::open(good, FloatKind::kFloat16, count));
   EXPECT_FALSE(FloatCode::open(good, FloatKind::kBfloat16, count + 1));
+}
+
+// A mapped file can be changed by others.
+TEST(FloatCodec, AnIndexThatChangesAfterOpeningIsAnError) {
+  const std::size_t count = 3 * kFloatBlock, index = 152;
+  const auto numbers = gaussian(FloatKind::kBfloat16, count, 7);
+  std::vector<std::byte> bytes = *encode_floats(FloatKind::kBfloat16, numbers);
+  const auto code = FloatCode::open(bytes, FloatKind::kBfloat16, count);
+  ASSERT_TRUE(code);
+  std::vector<std::uint16_t> out(count);
+  for (const std::uint32_t end : {0xFFFFFFFFu, 0xF0000000u, 0u}) {
+    const std::vector<std::byte> good = bytes;
+    std::memcpy(&bytes[index], &end, sizeof end);  // block 0 ends and block 1 begins there
+    EXPECT_FALSE(code->decode_block(0, out.data()));
+    EXPECT_FALSE(code->decode_block(1, out.data()));
+    EXPECT_TRUE(code->decode_block(2, out.data()));
+    EXPECT_FALSE(code->decode_all(out));
+    std::copy(good.begin(), good.end(), bytes.begin());
+  }
+  ASSERT_TRUE(code->decode_all(out));
+  EXPECT_EQ(out, numbers);
 }
 
 }  // namespace

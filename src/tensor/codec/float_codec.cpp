@@ -321,7 +321,7 @@ Result<FloatCode> FloatCode::open(std::span<const std::byte> bytes, FloatKind ki
   code.index_ = at + kIndexAt;
   code.raw_ = code.index_ + 8 * blocks;
   code.codes_ = code.raw_ + count;
-  const std::uint64_t size = bytes.size() - static_cast<std::uint64_t>(code.codes_ - at);
+  const std::uint64_t size = code.codes_size_ = bytes.size() - static_cast<std::uint64_t>(code.codes_ - at);
   std::uint32_t before = 0;
   for (std::uint64_t b = 0; b < blocks; ++b) {
     const auto end = take<std::uint32_t>(code.index_ + 8 * b);
@@ -342,10 +342,13 @@ Result<void> FloatCode::decode_blocks(std::uint32_t first, std::uint32_t count, 
   const auto size_of = [&](std::uint32_t block) {
     return std::min<std::uint64_t>(kFloatBlock, count_ - std::uint64_t{block} * kFloatBlock);
   };
+  // The index may lie in a mapped file, which another program may change after open() has checked it.
+  const auto end_of = [&](std::uint32_t block) {
+    return std::min<std::uint64_t>(codes_size_, take<std::uint32_t>(index_ + 8 * std::uint64_t{block}));
+  };
   const auto reader_of = [&](std::uint32_t block) {
-    const std::uint32_t from = block == 0 ? 0 : take<std::uint32_t>(index_ + 8 * (std::uint64_t{block} - 1));
-    const auto end = take<std::uint32_t>(index_ + 8 * std::uint64_t{block});
-    return SymbolReader(table_.data(), BitReader(codes_ + from, codes_ + end), size_of(block));
+    const std::uint8_t* const from = codes_ + (block == 0 ? 0 : end_of(block - 1));
+    return SymbolReader(table_.data(), BitReader(from, codes_ + end_of(block)), size_of(block));
   };
   const auto finish = [&](std::uint32_t block, SymbolReader& reader) -> Result<void> {
     const std::uint8_t* raw = raw_ + std::uint64_t{block} * kFloatBlock;

@@ -46,7 +46,8 @@ class FloatCode {
   std::uint32_t blocks() const { return blocks_; }
   std::uint64_t count() const { return count_; }
   /// Numbers [block * kFloatBlock, ...) of one block; `out` holds min(kFloatBlock, count - block * kFloatBlock). Blocks
-  /// are independent: any order, any thread. kCorrupt where the codes or the sum are wrong.
+  /// are independent: any order, any thread. kCorrupt where the codes or the sum are wrong, whatever the bytes became
+  /// since open().
   Result<void> decode_block(std::uint32_t block, std::uint16_t* out) const;
   /// The blocks [first, first + count), one behind the other in `out`; two at a time, since each waits for its
   /// look-ups.
@@ -61,6 +62,7 @@ class FloatCode {
   const std::uint8_t* index_ = nullptr;
   const std::uint8_t* raw_ = nullptr;
   const std::uint8_t* codes_ = nullptr;
+  std::uint64_t codes_size_ = 0;
   /// By the next 12 bits, the codes that lie wholly in them, up to three: symbols in the lower bytes, first one lowest;
   /// from bit 24 on their number (2 bits) and the bits they take (4). 0 where no code begins so.
   std::vector<std::uint32_t> table_;
