@@ -35,8 +35,8 @@ void check_decoders(const FloatCode& code) {
   if (read != each_read) __builtin_trap();
 }
 
-// data: codes cut from the end, edits, then for each two bytes of place, one for what that is counted from, the value; then
-// the numbers, which are repeated.
+// data: codes cut from the end, edits, then for each two bytes of place, one for what that is counted from, the value;
+// then the numbers, which are repeated.
 void check_damaged(FloatKind kind, bool opened_first, std::size_t count, const std::uint8_t* data, std::size_t size) {
   constexpr std::size_t kIndexAt = 152, kEdit = 4;
   if (size < 4) return;
