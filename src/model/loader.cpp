@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
 
 #include "base/aligned_memory.h"
 #include "base/limits.h"
@@ -323,7 +324,7 @@ Result<void> ModelLoader::pack() {
   std::vector<std::vector<Linear::Share>> shares(slots_.size());
   for (auto& each : shares) each.resize(std::size_t(threads));
   std::vector<Result<void>> done{std::size_t(threads)};
-  model_.pool_->run([&](int t) {
+  const auto pack_part = [&](int t) {
     std::byte* to = model_.arena_->memory[std::size_t(t)].data();
     std::size_t offset = 0;  // of the slot in its streamed layer
     for (std::size_t i = 0; i < slots_.size(); ++i) {
@@ -343,6 +344,14 @@ Result<void> ModelLoader::pack() {
       shares[i][std::size_t(t)] = {range, ring_->address(slot.layer, own)};
       if (auto& mine = done[std::size_t(t)]; mine) mine = stream_share(slot, range, own);
       offset += slot_bytes(slot);
+    }
+  };
+  model_.pool_->run([&](int t) {
+    try {  // an exception that leaves a thread of the pool would end the program
+      pack_part(t);
+    } catch (const std::bad_alloc&) {
+      done[std::size_t(t)] = fail(ErrorCode::kExhausted, "not enough memory to pack the model",
+                                  "Close other programs, choose a smaller model, or give --weight-memory.");
     }
   });
   for (const auto& each : done) KINGLET_CHECK(each);
