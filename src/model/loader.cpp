@@ -1,6 +1,7 @@
 #include "model/loader.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <new>
 
@@ -346,14 +347,15 @@ Result<void> ModelLoader::pack() {
       offset += slot_bytes(slot);
     }
   };
+  std::atomic<bool> exhausted = false;
   model_.pool_->run([&](int t) {
-    try {  // an exception that leaves a thread of the pool would end the program
+    try {
       pack_part(t);
-    } catch (const std::bad_alloc&) {
-      done[std::size_t(t)] = fail(ErrorCode::kExhausted, "not enough memory to pack the model",
-                                  "Close other programs, choose a smaller model, or give --weight-memory.");
+    } catch (const std::bad_alloc&) {  // from here it would end the program; a text of the error needs memory, too
+      exhausted = true;
     }
   });
+  if (exhausted) throw std::bad_alloc();
   for (const auto& each : done) KINGLET_CHECK(each);
   if (ring_) KINGLET_CHECK(ring_->start());
   for (std::size_t i = 0; i < slots_.size(); ++i) {
