@@ -275,8 +275,14 @@ class Shrink(unittest.TestCase):
         self.assertEqual(self.out.read_bytes(), b"precious")
 
     def test_speed_target_is_tried_and_chosen(self):
-        # A speed that any result has, however a busy machine slows one of the two timings.
-        result = json.loads(self.shrink("--speed", "0.001x", "--recipe", self.recipe("steps: [quantize]\n")).stdout)
+        # Other work of a busy machine may slow one of the two timings thirtyfold: one of a few tries must meet so low a speed.
+        for tries in range(5):
+            try:
+                result = json.loads(self.shrink("--speed", "0.1x", "--recipe", self.recipe("steps: [quantize]\n")).stdout)
+                break
+            except AssertionError:
+                if tries == 4:
+                    raise
         self.assertLessEqual(result["bytes"], self.model.stat().st_size)
         self.assertEqual(self.left(), ["out.gguf"])
         self.assertIn("--speed takes a multiple", self.shrink("--speed", "fast", code=2).stderr)
