@@ -7,9 +7,9 @@ import math
 import os
 import random
 import resource
+import shutil
 import signal
 import struct
-import shutil
 import subprocess
 import sys
 import tempfile
