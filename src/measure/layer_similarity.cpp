@@ -38,6 +38,25 @@ void add_cosines(const std::vector<std::vector<float>>& depths, std::size_t widt
 
 }  // namespace
 
+Result<std::vector<std::vector<float>>> hidden_depths(Engine& engine, Sequence& sequence, std::span<const TokenId> ids,
+                                                      std::int32_t first) {
+  std::vector<Row> rows;
+  std::vector<std::int32_t> positions;
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    positions.push_back(first + static_cast<std::int32_t>(i));
+    rows.push_back({&sequence, positions.back()});
+  }
+  std::vector<float> hidden(ids.size() * static_cast<std::size_t>(engine.model().config().width));
+  KINGLET_CHECK(engine.embed(ids, positions, hidden.data()));
+  std::vector<std::vector<float>> depths{hidden};
+  ForwardHooks hooks;
+  hooks.after_layer = [&](int, std::span<float> rows_after) {
+    depths.emplace_back(rows_after.begin(), rows_after.end());
+  };
+  KINGLET_CHECK(engine.forward({.rows = rows, .hidden = hidden.data(), .hooks = &hooks}));
+  return depths;
+}
+
 Result<LayerSimilarity> measure_layer_similarity(Engine& engine, const std::vector<std::vector<TokenId>>& windows,
                                                  const std::function<bool(double share)>& go_on) {
   LayerSimilarity similarity;
@@ -45,11 +64,6 @@ Result<LayerSimilarity> measure_layer_similarity(Engine& engine, const std::vect
   const auto width = static_cast<std::size_t>(engine.model().config().width);
   const std::size_t count = static_cast<std::size_t>(similarity.layers) + 1;
   similarity.cosines.assign(count * count, 0);
-  std::vector<std::vector<float>> depths(count);
-  ForwardHooks hooks;
-  hooks.after_layer = [&](int layer, std::span<float> hidden) {
-    depths[static_cast<std::size_t>(layer) + 1].assign(hidden.begin(), hidden.end());
-  };
   std::size_t tokens = 0, done = 0;
   const auto most = static_cast<std::size_t>(engine.options().max_rows);
   for (const std::vector<TokenId>& window : windows) {
@@ -58,16 +72,8 @@ Result<LayerSimilarity> measure_layer_similarity(Engine& engine, const std::vect
     KINGLET_TRY(auto sequence, engine.new_sequence());
     for (std::size_t begin = 0; begin < window.size(); begin += most) {
       const std::size_t rows = std::min(most, window.size() - begin);
-      std::vector<Row> list;
-      std::vector<std::int32_t> positions;
-      for (std::size_t i = begin; i < begin + rows; ++i) {
-        list.push_back({sequence.get(), static_cast<std::int32_t>(i)});
-        positions.push_back(static_cast<std::int32_t>(i));
-      }
-      depths[0].resize(rows * width);
-      KINGLET_CHECK(engine.embed(std::span(window).subspan(begin, rows), positions, depths[0].data()));
-      std::vector<float> hidden = depths[0];
-      KINGLET_CHECK(engine.forward({.rows = list, .hidden = hidden.data(), .hooks = &hooks}));
+      KINGLET_TRY(const auto depths, hidden_depths(engine, *sequence, std::span(window).subspan(begin, rows),
+                                                   static_cast<std::int32_t>(begin)));
       add_cosines(depths, width, similarity.cosines);
       tokens += rows;
     }

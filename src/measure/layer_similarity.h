@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
+#include <span>
 #include <vector>
 
 #include "kinglet/engine.h"
@@ -18,6 +20,11 @@ struct LayerSimilarity {
   /// Block influence (ShortGPT, arXiv 2403.03853): 1 - cosine of a layer's input and output.
   double influence(int layer) const { return 1 - at(layer, layer + 1); }
 };
+
+/// Feeds tokens at positions from `first` on, at most the engine's max_rows, and returns the hidden rows [ids, width]
+/// before the first layer and after each.
+Result<std::vector<std::vector<float>>> hidden_depths(Engine& engine, Sequence& sequence, std::span<const TokenId> ids,
+                                                      std::int32_t first);
 
 /// Runs the windows, each in an empty sequence. kInvalidArgument where there are none. `go_on` (share done) may stop
 /// it: kCancelled.

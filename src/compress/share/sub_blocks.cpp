@@ -13,6 +13,7 @@
 #include "compress/search/window_divergence.h"
 #include "compress/workbench.h"
 #include "decode/random.h"
+#include "measure/layer_similarity.h"
 
 namespace kinglet {
 namespace {
@@ -93,21 +94,9 @@ class SubBlockModels {
     return {};
   }
 
-  /// Hidden rows before the first layer and after each.
   static Result<std::vector<std::vector<float>>> depths(Engine& engine, std::span<const TokenId> ids) {
-    std::vector<std::vector<float>> kept;
-    ForwardHooks hooks;
-    hooks.after_layer = [&](int, std::span<float> hidden) { kept.emplace_back(hidden.begin(), hidden.end()); };
     KINGLET_TRY(const auto sequence, engine.new_sequence());
-    std::vector<Row> rows(ids.size());
-    std::vector<std::int32_t> positions(ids.size());
-    std::iota(positions.begin(), positions.end(), 0);
-    for (std::size_t i = 0; i < ids.size(); ++i) rows[i] = {.sequence = sequence.get(), .position = positions[i]};
-    std::vector<float> hidden(ids.size() * static_cast<std::size_t>(engine.model().config().width));
-    KINGLET_CHECK(engine.embed(ids, positions, hidden.data()));
-    kept.push_back(hidden);
-    KINGLET_CHECK(engine.forward({.rows = rows, .hidden = hidden.data(), .hooks = &hooks}));
-    return kept;
+    return hidden_depths(engine, *sequence, ids, 0);
   }
 
   double cosine(const std::vector<float>& a, const std::vector<float>& b) const {
