@@ -143,6 +143,8 @@ struct PassDescriptor {
   PassStage stage = PassStage::kRounding;
   /// Run before the rounding by a target without a recipe, where it accepts the source.
   bool prepares = false;
+  /// What rounding loses in one value is made up for in others: the planner expects less loss of the same type.
+  bool compensates = false;
 };
 std::span<const PassDescriptor* const> passes();
 const PassDescriptor* find_pass(std::string_view name);

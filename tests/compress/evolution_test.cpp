@@ -3,9 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
+#include <random>
 
 namespace kinglet {
 namespace {
+
+using Costs = std::vector<double>;
 
 /// 12 items of two levels, of which the budget allows 10 to be high: "drop 2 of 12".
 struct Toy {
@@ -40,7 +44,7 @@ TEST(Evolution, FindsTheBestOfAllPairs) {
     start.parent[0] = start.parent[1] = 0;
     const auto end = evolve(
         toy.items, start, toy.options,
-        [&](const SearchPoint& point, int, int, std::int64_t) -> Result<double> { return toy.cost(point); },
+        [&](const SearchPoint& point, const SearchData&) -> Result<Costs> { return Costs{toy.cost(point)}; },
         [](const SearchState&) -> Result<void> { return {}; });
     ASSERT_TRUE(end);
     found += toy.cost(end->parent) == toy.optimum();
@@ -75,12 +79,12 @@ TEST(Evolution, ExactPointsAllHaveTheBytesOfTheStart) {
   const SearchState start{.parent = SearchPoint(items.size(), 1)};
   const std::uint64_t budget = bytes_of(items, start.parent);
   int points = 0;
-  const auto fitness = [&](const SearchPoint& point, int, int, std::int64_t) -> Result<double> {
+  const auto fitness = [&](const SearchPoint& point, const SearchData&) -> Result<Costs> {
     EXPECT_EQ(bytes_of(items, point), budget);
     ++points;
     double sum = 0;
     for (std::size_t i = 0; i < point.size(); ++i) sum += static_cast<double>(i) / (1 << point[i]);
-    return sum;
+    return Costs{sum};
   };
   const SearchOptions options{
       .budget = budget, .generations = 60, .offspring = 16, .stages = {{4, 1}, {2, 2}, {1, 3}}, .exact = true};
@@ -96,8 +100,8 @@ TEST(Evolution, ExactPointsAllHaveTheBytesOfTheStart) {
 
 TEST(Evolution, GoesOnFromItsJournal) {
   Toy toy;
-  const auto fitness = [&](const SearchPoint& point, int, int, std::int64_t) -> Result<double> {
-    return toy.cost(point);
+  const auto fitness = [&](const SearchPoint& point, const SearchData&) -> Result<Costs> {
+    return Costs{toy.cost(point)};
   };
   SearchState start{.parent = SearchPoint(12, 1)};
   start.parent[0] = start.parent[1] = 0;
@@ -113,11 +117,53 @@ TEST(Evolution, GoesOnFromItsJournal) {
   EXPECT_EQ(*again, *whole);
 }
 
+TEST(Evolution, EachStageReadsDataOfItsOwn) {
+  Toy toy;
+  toy.options.generations = 1;
+  toy.options.stages = {{4, 10}, {2, 20}, {1, 40}};
+  SearchState start{.parent = SearchPoint(12, 1)};
+  start.parent[0] = start.parent[1] = 0;
+  std::map<std::int64_t, std::pair<std::int64_t, int>> read;  // by the first token: how many, by how many points
+  const auto fitness = [&](const SearchPoint& point, const SearchData& data) -> Result<Costs> {
+    read[data.first].first = data.tokens;
+    ++read[data.first].second;
+    return Costs{toy.cost(point)};
+  };
+  ASSERT_TRUE(evolve(toy.items, start, toy.options, fitness, [](const SearchState&) -> Result<void> { return {}; }));
+  const std::map<std::int64_t, std::pair<std::int64_t, int>> expected{{0, {10, 8}}, {10, {20, 4}}, {30, {40, 3}}};
+  EXPECT_EQ(read, expected);
+}
+
+TEST(Evolution, MovesOnlyByWhatIsCertain) {
+  // No point is better than another: all differences are the samples' noise.
+  const std::vector<SearchItem> items(30, SearchItem{{100, 200, 300}});
+  const auto fitness = [](const SearchPoint& point, const SearchData& data) -> Result<Costs> {
+    std::uint64_t hash = 1469598103934665603u;
+    for (const int level : point) hash = (hash ^ static_cast<std::uint64_t>(level)) * 1099511628211u;
+    std::mt19937_64 random(hash + static_cast<std::uint64_t>(data.generation * 1000 + data.first));
+    std::normal_distribution<double> noise(1.0, 0.1);
+    Costs costs(static_cast<std::size_t>(data.tokens));
+    for (double& cost : costs) cost = noise(random);
+    return costs;
+  };
+  SearchOptions options{.budget = 6000, .generations = 200, .offspring = 8, .stages = {{2, 4}, {1, 32}}, .exact = true};
+  const auto run = [&](double certainty) {
+    options.certainty = certainty;
+    return evolve(items, {.parent = SearchPoint(30, 1)}, options, fitness,
+                  [](const SearchState&) -> Result<void> { return {}; })
+        ->accepted;
+  };
+  const int any = run(0), likely = run(1), certain = run(3);
+  EXPECT_GT(any, 120);  // the better of two: three in four would be 150, of which the parent's luck takes some
+  EXPECT_LT(likely, any * 2 / 3);
+  EXPECT_LT(certain, 10);
+}
+
 TEST(Evolution, RefusesAStartAboveTheBudget) {
   Toy toy;
   const auto refused = evolve(
       toy.items, {.parent = SearchPoint(12, 1)}, toy.options,
-      [](const SearchPoint&, int, int, std::int64_t) -> Result<double> { return 0.0; },
+      [](const SearchPoint&, const SearchData&) -> Result<Costs> { return Costs{0.0}; },
       [](const SearchState&) -> Result<void> { return {}; });
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ErrorCode::kInvalidArgument);

@@ -147,23 +147,28 @@ class Gptq(unittest.TestCase):
         self.assertEqual(sha(out), sha(whole))
 
     def test_a_search_from_one_type_keeps_its_bytes(self):
-        """Levels move between matrices of one size, and the recipe that the report shows gives the same file without a search."""
+        """What one matrix gains others pay, the model is better for it, and the recipe that the report shows gives the same file without
+        a search."""
+        self.models["deep"] = os.path.join(self.path, "deep.gguf")
+        subprocess.run([sys.executable, os.path.join(ROOT, "tools", "make_tiny_model"), "--arch", "llama", "--format", "gguf", "--type", "f32",
+                        "--layers", "8", "--out", self.models["deep"]], check=True, capture_output=True)
         step = "gptq: {{type: k3, tensors: {{token_embd.weight: q8_0}}, tokens: 512{}}}"
-        plain = self.shrink("llama", self.recipe("one.yaml", step.format("")), "one.gguf", "--no-report")
+        plain = self.shrink("deep", self.recipe("one.yaml", step.format("")), "one.gguf", "--no-report")
         search = self.recipe("some.yaml", step.format(", search: 8, among: [k2, k3, k4, k5]"))
-        found = self.shrink("llama", search, "some.gguf")
+        found = self.shrink("deep", search, "some.gguf")
         tensors = lambda path: [(each["name"], each["type"], each["bytes"]) for each in  # noqa: E731
                                 json.loads(kinglet("inspect", path, "--json").stdout)["tensors"] if len(each["shape"]) == 2]
         self.assertEqual(sum(each[2] for each in tensors(plain)), sum(each[2] for each in tensors(found)))
         self.assertGreater(len({each[1] for each in tensors(found)}), 2)
         self.assertLessEqual({each[1] for each in tensors(found)}, {"K2", "K3", "K4", "K5", "Q8_0"})
+        self.assertLess(self.kl(found, "deep"), 0.8 * self.kl(plain, "deep"))
         with open(found + ".report.json", encoding="utf-8") as file:
             recipe = json.load(file)["recipe"]
         self.assertNotIn("search", recipe)
         again = os.path.join(self.path, "again.yaml")
         with open(again, "w", encoding="utf-8") as file:
             file.write(recipe)
-        self.assertEqual(sha(found), sha(self.shrink("llama", again, "again.gguf", "--no-report")))
+        self.assertEqual(sha(found), sha(self.shrink("deep", again, "again.gguf", "--no-report")))
         bad = self.recipe("bad.yaml", step.format(", search: 8, among: [k99]"))
         done = kinglet("shrink", self.models["llama"], "--recipe", bad, "-o", os.path.join(self.path, "b.gguf"), check=False)
         self.assertEqual(done.returncode, 2)

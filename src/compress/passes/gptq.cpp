@@ -197,6 +197,7 @@ extern const PassDescriptor pass_gptq = {
     .options = kOptions,
     .accepts = accepts,
     .make = make,
+    .compensates = true,
 };
 
 }  // namespace kinglet

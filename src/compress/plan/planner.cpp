@@ -93,7 +93,7 @@ std::int64_t generations_of(const RecipeStep& step) {
 
 Result<ChoiceOptions> choice_options(const Recipe& recipe, const RecipeStep& step) {
   KINGLET_TRY(const PassOptions given, pass_options(step, recipe.place));
-  ChoiceOptions options{.compensated = step.pass == "gptq"};
+  ChoiceOptions options{.compensated = find_pass(step.pass)->compensates};
   KINGLET_TRY(options.among, types_among(given));
   return options;
 }

@@ -1,6 +1,7 @@
 #include "compress/search/evolution.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <set>
 #include <string>
@@ -9,6 +10,11 @@
 
 namespace kinglet {
 namespace {
+
+double mean(std::span<const double> values) {
+  return std::accumulate(values.begin(), values.end(), 0.0) /
+         static_cast<double>(std::max<std::size_t>(1, values.size()));
+}
 
 /// splitmix64 (Steele, Lea, Flood 2014).
 class Random {
@@ -66,7 +72,62 @@ bool switch_levels(std::span<const SearchItem> items, SearchPoint& point, std::u
   return freed == 0 || static_cast<double>(added) >= kLeastUse * static_cast<double>(freed);
 }
 
+/// The points in order of their costs on the data, and the costs.
+struct Ranked {
+  std::vector<SearchPoint> points;
+  std::vector<std::vector<double>> costs;
+};
+
+Result<Ranked> ranked(const std::vector<SearchPoint>& points, const SearchData& data, const SearchFitness& fitness) {
+  std::vector<std::vector<double>> costs(points.size());
+  std::vector<double> means(points.size());
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    KINGLET_TRY(costs[i], fitness(points[i], data));
+    means[i] = mean(costs[i]);
+  }
+  std::vector<std::size_t> order(points.size());
+  std::iota(order.begin(), order.end(), 0u);
+  std::sort(order.begin(), order.end(),
+            [&](std::size_t a, std::size_t b) { return means[a] != means[b] ? means[a] < means[b] : a < b; });
+  Ranked result;
+  for (const std::size_t i : order) {
+    result.points.push_back(points[i]);
+    result.costs.push_back(std::move(costs[i]));
+  }
+  return result;
+}
+
+/// Of the children the one that is left by all stages, or the parent where that is not beaten in the last of them.
+Result<SearchPoint> select(std::vector<SearchPoint> points, const SearchState& state, const SearchOptions& options,
+                           const SearchFitness& fitness) {
+  SearchData data{.generation = state.generation};
+  for (const SearchStage& stage : options.stages) {
+    const bool last = &stage == &options.stages.back();
+    data.tokens = stage.tokens;
+    KINGLET_TRY(Ranked order, ranked(points, data, fitness));
+    if (last) {
+      KINGLET_TRY(const auto parent, fitness(state.parent, data));
+      return beats(order.costs.front(), parent, options.certainty) ? order.points.front() : state.parent;
+    }
+    order.points.resize(std::min(order.points.size(), static_cast<std::size_t>(stage.survivors)));
+    points = std::move(order.points);
+    data.first += stage.tokens;
+  }
+  return state.parent;
+}
+
 }  // namespace
+
+bool beats(std::span<const double> child, std::span<const double> parent, double certainty) {
+  const auto count = static_cast<double>(parent.size());
+  const double gain = mean(parent) - mean(child);
+  double squares = 0;
+  for (std::size_t i = 0; i < parent.size(); ++i) {
+    const double off = parent[i] - child[i] - gain;
+    squares += off * off;
+  }
+  return gain > 0 && gain >= certainty * std::sqrt(squares / (count * std::max(1.0, count - 1)));
+}
 
 std::uint64_t bytes_of(std::span<const SearchItem> items, const SearchPoint& point) {
   std::uint64_t sum = 0;
@@ -104,24 +165,9 @@ Result<SearchState> evolve(std::span<const SearchItem> items, SearchState state,
       if (!child.empty() && seen.insert(child).second) points.push_back(std::move(child));
     }
     if (points.empty()) break;  // nowhere to go
-    for (std::size_t s = 0; s < options.stages.size(); ++s) {
-      const SearchStage& stage = options.stages[s];
-      if (s + 1 == options.stages.size()) points.insert(points.begin(), state.parent);  // elitism: ties keep the parent
-      std::vector<double> costs(points.size());
-      for (std::size_t i = 0; i < points.size(); ++i) {
-        KINGLET_TRY(costs[i], fitness(points[i], state.generation, static_cast<int>(s), stage.tokens));
-      }
-      std::vector<std::size_t> order(points.size());
-      std::iota(order.begin(), order.end(), 0u);
-      std::sort(order.begin(), order.end(),
-                [&](std::size_t a, std::size_t b) { return costs[a] != costs[b] ? costs[a] < costs[b] : a < b; });
-      std::vector<SearchPoint> kept;
-      for (std::size_t i = 0; i < std::min(order.size(), static_cast<std::size_t>(stage.survivors)); ++i)
-        kept.push_back(points[order[i]]);
-      points = std::move(kept);
-    }
-    if (points.front() != state.parent) ++state.accepted;
-    state.parent = points.front();
+    KINGLET_TRY(SearchPoint best, select(std::move(points), state, options, fitness));
+    if (best != state.parent) ++state.accepted;
+    state.parent = std::move(best);
     ++state.generation;
     KINGLET_CHECK(journal(state));
   }

@@ -32,6 +32,9 @@ struct SearchOptions {
   /// Each rise is paid by one fall of the same bytes, so that every point has those of the start: items of one size
   /// trade with each other.
   bool exact = false;
+  /// A child replaces its parent where it is better by more than this many standard errors of their difference on the
+  /// last stage's samples: the best of many children on little data is often best by chance.
+  double certainty = 0;
 };
 
 struct SearchState {
@@ -41,9 +44,19 @@ struct SearchState {
   bool operator==(const SearchState&) const = default;
 };
 
-/// Lower is better. All points of one (generation, stage) are to be compared on the same data of `tokens` tokens.
-using SearchFitness =
-    std::function<Result<double>(const SearchPoint& point, int generation, int stage, std::int64_t tokens)>;
+/// The data of one stage of a generation, all points of which are compared on it.
+struct SearchData {
+  int generation = 0;
+  std::int64_t first = 0;  ///< tokens of the earlier stages, not to be read again: their survivors were chosen by them
+  std::int64_t tokens = 0;
+};
+
+/// The cost on each sample of the data, lower being better; the same samples for all points.
+using SearchFitness = std::function<Result<std::vector<double>>(const SearchPoint& point, const SearchData& data)>;
+
+/// Whether the mean of `child` is below that of `parent` by more than `certainty` standard errors of the difference on
+/// the same samples (0 for one sample).
+bool beats(std::span<const double> child, std::span<const double> parent, double certainty);
 
 std::uint64_t bytes_of(std::span<const SearchItem> items, const SearchPoint& point);
 

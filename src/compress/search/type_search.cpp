@@ -1,6 +1,7 @@
 #include "compress/search/type_search.h"
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
@@ -12,6 +13,7 @@
 #include "compress/memory_checkpoint.h"
 #include "compress/quantize/sequential.h"
 #include "compress/search/evolution.h"
+#include "compress/search/screening.h"
 #include "compress/search/window_divergence.h"
 #include "kinglet/factors.h"
 
@@ -19,6 +21,9 @@ namespace kinglet {
 namespace {
 
 constexpr std::size_t kWindow = 256;
+constexpr std::size_t kJudgedTokens = 65536;  ///< of calibration text, in turns: a search over less learns it by heart
+constexpr std::int64_t kScreenedTokens = 2048;  ///< that a matrix rounded alone is judged by
+constexpr double kCertainty = 2;
 
 /// The levels of one matrix: indices into its choices, by ascending bytes.
 struct Levels {
@@ -83,7 +88,10 @@ class TypeSearch {
  public:
   TypeSearch(PassContext& context, const std::vector<TensorChoices>& tensors) : context_(context), tensors_(tensors) {}
   Result<void> prepare(const std::vector<std::size_t>& chosen, const TypeSearchOptions& options);
-  Result<double> fitness(const SearchPoint& point, int generation, std::int64_t tokens);
+  Result<std::vector<double>> fitness(const SearchPoint& point, const SearchData& data);
+  Result<double> divergence(const SearchPoint& point, const SearchData& data);
+  /// The start, or what it becomes by the losses of single matrices, where that is better.
+  Result<SearchPoint> screened(std::uint64_t budget, bool exact);
   std::vector<SearchItem> items() const;
   SearchPoint start() const;
   std::vector<std::size_t> choices(const SearchPoint& point) const;
@@ -91,6 +99,8 @@ class TypeSearch {
  private:
   Result<void> build(const TypeSearchOptions& options);
   Result<void> install(const SearchPoint& point);
+  Result<std::vector<std::vector<double>>> losses_alone();
+  Result<std::vector<double>> rounded_alone(std::size_t tensor, int level, const SearchData& data);
   const BlockType* type_of(std::size_t tensor, int level) const {
     return tensors_[tensor].choices[levels_[tensor].choices[static_cast<std::size_t>(level)]].type;
   }
@@ -132,9 +142,10 @@ Result<void> TypeSearch::prepare(const std::vector<std::size_t>& chosen, const T
                                             : levels_among(tensors_[t], chosen[t], options.types));
     for (std::size_t choice : levels_.back().choices) bytes += tensors_[t].choices[choice].bytes;
   }
+  bytes += kJudgedTokens * WindowDivergence::kBytesPerToken;
   if (bytes + 2 * context_.source->file_bytes() > context_.memory_bytes) {
     return fail(ErrorCode::kExhausted, "a search over types keeps " + std::to_string(bytes >> 20) +
-                                           " MiB of rounded matrices in memory, and " +
+                                           " MiB of rounded matrices and logits in memory, and " +
                                            std::to_string(context_.memory_bytes >> 20) + " MiB may be used");
   }
   return build(options);
@@ -147,7 +158,7 @@ Result<void> TypeSearch::build(const TypeSearchOptions& options) {
   KINGLET_TRY(auto windows,
               calibration_windows(*tokenizer, context_.text, {.tokens = options.tokens, .window = window}));
   KINGLET_TRY(auto judged, calibration_windows(*tokenizer, context_.text,
-                                               {.tokens = 4 * options.tokens, .window = std::min(kWindow, window)}));
+                                               {.tokens = kJudgedTokens, .window = std::min(kWindow, window)}));
   KINGLET_TRY(rounding_, SequentialRounding::create(*context_.source, std::move(windows), context_.pool->size()));
   divergence_ = std::make_unique<WindowDivergence>(rounding_->source().engine(), std::move(judged));
   rounding_->keep_packed = true;
@@ -209,10 +220,73 @@ Result<void> TypeSearch::install(const SearchPoint& point) {
   return {};
 }
 
-Result<double> TypeSearch::fitness(const SearchPoint& point, int generation, std::int64_t tokens) {
+Result<std::vector<double>> TypeSearch::fitness(const SearchPoint& point, const SearchData& data) {
   if (context_.cancelled && context_.cancelled()) return fail(ErrorCode::kCancelled, "interrupted");
   KINGLET_CHECK(install(point));
-  return divergence_->mean(rounding_->target().engine(), generation, tokens);
+  KINGLET_TRY(auto costs, divergence_->means(rounding_->target().engine(), data));
+  // Texts that the model hardly knows diverge most, whatever is rounded: what counts is the part that is lost.
+  for (double& cost : costs) cost = std::log(std::max(cost, 1e-12));
+  return costs;
+}
+
+/// Of each level of each matrix: what the source loses by this matrix alone, relative to what it loses by all of the
+/// start's, window by window. Measured at the start's level (where that loses nothing, at the one below) and carried to
+/// the others by the planner's errors.
+Result<std::vector<std::vector<double>>> TypeSearch::losses_alone() {
+  const SearchData data{.tokens = kScreenedTokens};
+  KINGLET_CHECK(install(start()));
+  KINGLET_TRY(const auto all, divergence_->means(rounding_->target().engine(), data));
+  std::vector<std::vector<double>> losses(tensors_.size());
+  for (std::size_t t = 0; t < tensors_.size(); ++t) {
+    const std::vector<std::size_t>& choices = levels_[t].choices;
+    losses[t].assign(choices.size(), 0);
+    if (choices.size() < 2) continue;
+    const auto at = static_cast<std::size_t>(levels_[t].start);
+    const std::size_t level = tensors_[t].choices[choices[at]].loss > 0 || at == 0 ? at : at - 1;
+    const double error = tensors_[t].choices[choices[level]].loss;
+    if (context_.cancelled && context_.cancelled()) return fail(ErrorCode::kCancelled, "interrupted");
+    if (context_.progress) context_.progress(0.3 + 0.2 * static_cast<double>(t) / static_cast<double>(tensors_.size()));
+    KINGLET_TRY(const auto alone, rounded_alone(t, static_cast<int>(level), data));
+    double relative = 0;
+    for (std::size_t w = 0; w < alone.size(); ++w)
+      relative += alone[w] / std::max(all[w], 1e-12) / static_cast<double>(alone.size());
+    for (std::size_t l = 0; l < choices.size() && error > 0; ++l)
+      losses[t][l] = std::max(0.0, relative) * tensors_[t].choices[choices[l]].loss / error;
+  }
+  return losses;
+}
+
+/// The source's divergence from itself with one matrix rounded to a level that is not in the model.
+Result<std::vector<double>> TypeSearch::rounded_alone(std::size_t t, int level, const SearchData& data) {
+  SearchPoint others = start();
+  if (others[t] == level) others[t] += level > 0 ? -1 : 1;
+  KINGLET_CHECK(install(others));
+  const std::string& name = tensors_[t].name;
+  auto& packed = database_.packed[{name, type_of(t, level)}];
+  if (!packed) return std::vector<double>();  // the source's own: nothing is lost
+  Workbench& source = rounding_->source();
+  KINGLET_TRY(auto own, source.exchange(name, std::move(packed)));
+  if (!own) {  // an embedding that is looked up in the file, and was never packed
+    KINGLET_TRY(own, pack_matrix(*context_.source, name));
+  }
+  auto alone = divergence_->means(source.engine(), data);
+  KINGLET_TRY(packed, source.exchange(name, std::move(own)));
+  return alone;
+}
+
+Result<SearchPoint> TypeSearch::screened(std::uint64_t budget, bool exact) {
+  KINGLET_TRY(const auto losses, losses_alone());
+  const SearchPoint guess = least_loss(items(), losses, budget, exact);
+  if (guess.empty()) return start();
+  const SearchData others{.first = kScreenedTokens, .tokens = 4 * kScreenedTokens};
+  KINGLET_TRY(const auto before, fitness(start(), others));
+  KINGLET_TRY(const auto after, fitness(guess, others));
+  return beats(after, before, kCertainty) ? guess : start();
+}
+
+Result<double> TypeSearch::divergence(const SearchPoint& point, const SearchData& data) {
+  KINGLET_CHECK(install(point));
+  return divergence_->mean(rounding_->target().engine(), data);
 }
 
 nlohmann::ordered_json to_json(const SearchState& state, const std::string& key) {
@@ -246,7 +320,8 @@ Result<std::vector<std::size_t>> search_types(PassContext& context, const std::v
                                 .offspring = options.offspring,
                                 .stages = {{std::max(2, options.offspring / 4), 512}, {2, 2048}, {1, 8192}},
                                 .seed = context.seed,
-                                .exact = options.exact};
+                                .exact = options.exact,
+                                .certainty = kCertainty};
   std::string key = context.source_digest + sha256(context.text).hex() + std::to_string(context.seed) + "/" +
                     std::to_string(budget) + "/" + std::to_string(options.offspring) + (options.exact ? "/exact" : "");
   for (const SearchItem& item : items)
@@ -256,20 +331,23 @@ Result<std::vector<std::size_t>> search_types(PassContext& context, const std::v
   const std::string path = context.work_folder.empty() ? "" : context.work_folder + "/type-search.json";
   const SearchState start{.parent = search.start()};
   SearchState state = path.empty() ? start : resumed(path, key, start);
-  const auto fitness = [&](const SearchPoint& point, int generation, int, std::int64_t tokens) {
-    return search.fitness(point, generation, tokens);
-  };
+  const auto fitness = [&](const SearchPoint& point, const SearchData& data) { return search.fitness(point, data); };
   const auto journal = [&](const SearchState& now) -> Result<void> {
-    if (context.progress) context.progress(0.3 + 0.7 * now.generation / std::max(1, options.generations));
+    if (context.progress) context.progress(0.5 + 0.5 * now.generation / std::max(1, options.generations));
     if (path.empty()) return {};
     KINGLET_TRY(auto file, AtomicFile::create(path));
     KINGLET_CHECK(file->write(dump_json(to_json(now, key))));
     return file->commit();
   };
+  if (state == start && options.generations > 0) {
+    KINGLET_TRY(state.parent, search.screened(budget, options.exact));
+    KINGLET_CHECK(journal(state));
+  }
   KINGLET_TRY(state, evolve(items, state, evolution, fitness, journal));
   if (report != nullptr) {
-    KINGLET_TRY(report->start_kl, search.fitness(start.parent, options.generations, 16384));
-    KINGLET_TRY(report->end_kl, search.fitness(state.parent, options.generations, 16384));
+    const SearchData all{.generation = options.generations, .tokens = 16384};
+    KINGLET_TRY(report->start_kl, search.divergence(start.parent, all));
+    KINGLET_TRY(report->end_kl, search.divergence(state.parent, all));
     report->accepted = state.accepted;
   }
   return search.choices(state.parent);

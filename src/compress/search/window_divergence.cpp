@@ -2,18 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "base/try.h"
 #include "decode/softmax.h"
 #include "kinglet/measure.h"
 
 namespace kinglet {
-namespace {
-
-constexpr std::size_t kTopTokens = 512;
-
-}  // namespace
-
 Result<void> WindowDivergence::read_source(std::size_t window) {
   if (!kept_[window].empty()) return {};
   const auto vocabulary = static_cast<std::size_t>(source_.model().config().vocabulary);
@@ -58,17 +53,25 @@ Result<double> WindowDivergence::sum(Engine& model, std::size_t window) {
   return total_divergence;
 }
 
-Result<double> WindowDivergence::mean(Engine& model, int generation, std::int64_t tokens) {
-  double total = 0;
+Result<std::vector<double>> WindowDivergence::means(Engine& model, const SearchData& data) {
+  std::vector<double> means;
+  std::int64_t length = 1;
+  for (const auto& window : windows_) length = std::max(length, static_cast<std::int64_t>(window.size()));
+  const auto passed = static_cast<std::size_t>((data.first + length - 1) / length);
   std::int64_t read = 0;
-  for (std::size_t i = 0; read < tokens && i < windows_.size(); ++i) {
+  for (std::size_t i = 0; read < data.tokens && i < windows_.size(); ++i) {
     // A stride that shares no factor with most counts spreads neighbours over the text's parts.
-    const std::size_t window = (static_cast<std::size_t>(generation) * 7 + i * 11) % windows_.size();
-    KINGLET_TRY(const double part, sum(model, window));
-    total += part;
+    const std::size_t window = (static_cast<std::size_t>(data.generation) * 7 + (passed + i) * 11) % windows_.size();
+    KINGLET_TRY(const double total, sum(model, window));
+    means.push_back(total / static_cast<double>(windows_[window].size()));
     read += static_cast<std::int64_t>(windows_[window].size());
   }
-  return read > 0 ? total / static_cast<double>(read) : 0;
+  return means;
+}
+
+Result<double> WindowDivergence::mean(Engine& model, const SearchData& data) {
+  KINGLET_TRY(const auto parts, means(model, data));
+  return parts.empty() ? 0 : std::accumulate(parts.begin(), parts.end(), 0.0) / static_cast<double>(parts.size());
 }
 
 }  // namespace kinglet

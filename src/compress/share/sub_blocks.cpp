@@ -48,10 +48,16 @@ class SubBlockModels {
 
   std::size_t layers() const { return layers_; }
 
-  Result<double> divergence(const SearchPoint& point, int generation, std::int64_t tokens) {
+  /// Of each of the data's windows.
+  Result<std::vector<double>> divergences(const SearchPoint& point, const SearchData& data) {
     if (context_->cancelled && context_->cancelled()) return fail(ErrorCode::kCancelled, "interrupted");
     KINGLET_CHECK(install(point));
-    return divergence_->mean(cut_->engine(), generation, tokens);
+    return divergence_->means(cut_->engine(), data);
+  }
+
+  Result<double> divergence(const SearchPoint& point, const SearchData& data) {
+    KINGLET_CHECK(install(point));
+    return divergence_->mean(cut_->engine(), data);
   }
 
   /// Mean cosine of the rows before and after each attention and each feed-forward.
@@ -164,7 +170,7 @@ Result<SearchPoint> best_window(SubBlockModels& models, const SubBlockRule& rule
   for (std::size_t begin = 0; begin + count <= layers; ++begin) {
     SearchPoint point(2 * layers, 1);
     for (std::size_t i = begin; i < begin + count; ++i) point[i] = point[layers + i] = 0;
-    KINGLET_TRY(const double divergence, models.divergence(point, 0, kRunTokens));
+    KINGLET_TRY(const double divergence, models.divergence(point, {.tokens = kRunTokens}));
     if (divergence < least) least = divergence, best = std::move(point);
   }
   return best;
@@ -182,8 +188,8 @@ Result<SearchPoint> searched(PassContext& context, SubBlockModels& models, const
                               .stages = {{2, 512}, {1, 2048}},
                               .seed = context.seed,
                               .exact = true};
-  const auto fitness = [&](const SearchPoint& point, int generation, int, std::int64_t tokens) {
-    return models.divergence(point, generation, tokens);
+  const auto fitness = [&](const SearchPoint& point, const SearchData& data) {
+    return models.divergences(point, data);
   };
   const auto journal = [&](const SearchState& now) -> Result<void> {
     if (context.progress) context.progress(static_cast<double>(now.generation) / rule.generations);
@@ -191,8 +197,9 @@ Result<SearchPoint> searched(PassContext& context, SubBlockModels& models, const
   };
   const SearchPoint start = state.parent;
   KINGLET_TRY(state, evolve(items, state, options, fitness, journal));
-  KINGLET_TRY(const double before, models.divergence(start, rule.generations, 4096));
-  KINGLET_TRY(const double after, models.divergence(state.parent, rule.generations, 4096));
+  const SearchData other{.generation = rule.generations, .tokens = 4096};
+  KINGLET_TRY(const double before, models.divergence(start, other));
+  KINGLET_TRY(const double after, models.divergence(state.parent, other));
   char line[160];
   std::snprintf(line, sizeof line,
                 "search over sub-blocks: KL on calibration text %.4f -> %.4f, %d of %d generations moved", before,
