@@ -28,8 +28,9 @@ struct TypeSearchReport {
 /// Improves `chosen` (an index into each tensor's choices) at `budget` bytes or fewer. Each matrix may take the types
 /// of the options, or its chosen one and the next smaller and larger ones of its choices that are worth it; all are
 /// rounded once with error compensation and kept packed (three times the model's size in memory: kExhausted above the
-/// context's). The fitness is the mean KL of next-token distributions from the source's on calibration windows, the
-/// same for all points of a comparison. Goes on from the journal in the work folder. Deterministic for a seed.
+/// context's). Starts at `chosen`, or at the allocation of the least sum of what each matrix loses alone where that is
+/// better. The fitness is the mean logarithm of the KL of next-token distributions from the source's over calibration
+/// windows, the same for all points of a comparison. Goes on from the journal in the work folder. Deterministic for a seed.
 Result<std::vector<std::size_t>> search_types(PassContext& context, const std::vector<TensorChoices>& tensors,
                                               std::vector<std::size_t> chosen, std::uint64_t budget,
                                               const TypeSearchOptions& options, TypeSearchReport* report = nullptr);
