@@ -30,7 +30,8 @@ struct TypeSearchReport {
 /// rounded once with error compensation and kept packed (three times the model's size in memory: kExhausted above the
 /// context's). Starts at `chosen`, or at the allocation of the least sum of what each matrix loses alone where that is
 /// better. The fitness is the mean logarithm of the KL of next-token distributions from the source's over calibration
-/// windows, the same for all points of a comparison. Goes on from the journal in the work folder. Deterministic for a seed.
+/// windows, the same for all points of a comparison. Goes on from the journal in the work folder. Deterministic for a
+/// seed.
 Result<std::vector<std::size_t>> search_types(PassContext& context, const std::vector<TensorChoices>& tensors,
                                               std::vector<std::size_t> chosen, std::uint64_t budget,
                                               const TypeSearchOptions& options, TypeSearchReport* report = nullptr);
