@@ -22,12 +22,6 @@ std::uint64_t common_unit(std::span<const SearchItem> items) {
 
 }  // namespace
 
-double summed_loss(std::span<const std::vector<double>> losses, const SearchPoint& point) {
-  double sum = 0;
-  for (std::size_t i = 0; i < point.size(); ++i) sum += losses[i][static_cast<std::size_t>(point[i])];
-  return sum;
-}
-
 SearchPoint least_loss(std::span<const SearchItem> items, std::span<const std::vector<double>> losses,
                        std::uint64_t budget, bool exact) {
   SearchPoint point(items.size(), 0);
